@@ -18,9 +18,8 @@ from skfusion.evaluation.statistics.disclosure import (
     count_text,
     shown_counts,
 )
-from skfusion.exceptions import DataWarning, warn_user
 
-__all__ = ["ATTRIBUTE", "FlowChart", "Step", "flow_chart", "warn_of_other_rows"]
+__all__ = ["ATTRIBUTE", "FlowChart", "Step", "check_same_rows", "flow_chart"]
 
 
 #: Key of the counts in the attributes of a table of cases.
@@ -28,6 +27,12 @@ ATTRIBUTE = "flow"
 # Sizes of the figure in inches.
 _WIDTH, _BOX, _ASIDE, _GAP, _LINE = 7.2, 3.0, 3.4, 0.28, 0.17
 _PADDING, _EDGE = 0.12, 0.1
+_NOT_SHOWN = "number withheld"
+_REMEDY = (
+    "Leave out rows where they are counted, e.g. by make_cases(..., exclude={'have no "
+    "film in time': lambda c: link_images(c, films, ...)['image'].isna()}), or pass "
+    "the whole table."
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class FlowChart:
     ...                  Step("cases", 257, 180, {})], {"died": 24}))
     FlowChart
       stays: 300 of 200 patients
-        left out: withheld are short
+        left out: are short (number withheld)
         left out: <10 have no end
       cases: 257 of 180 patients
         died: 24
@@ -152,7 +157,7 @@ class FlowChart:
             if kind == "box":
                 lines.append(f"  {what}: {_of_patients(n, n_patients)}")
             elif kind == "left out":
-                lines.append(f"    left out: {n} {what}")
+                lines.append(f"    left out: {_counted(n, what)}")
             else:
                 lines.append(f"    {what}: {n}")
         return "\n".join(lines)
@@ -163,7 +168,7 @@ class FlowChart:
         return self.to_frame().to_html(index=False)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the chart.
+        """Draw the chart, with a note on counts that are not shown.
 
         Parameters
         ----------
@@ -181,7 +186,9 @@ class FlowChart:
         """
         pyplot = require("matplotlib.pyplot", "report")
         boxes = self._boxes()
+        note = _wrapped(self._note(), _WIDTH)
         height = sum(_height(box, aside) for box, aside in boxes)
+        height += _lines(note) * _LINE if note else 0
         if ax is None:
             # One unit of the axes is an inch, to which texts are wrapped.
             figure = pyplot.figure(figsize=(_WIDTH + 2 * _EDGE, height + 2 * _EDGE))
@@ -204,8 +211,31 @@ class FlowChart:
                 self._box(ax, left, middle, _ASIDE, aside)
                 self._arrow(ax, (_BOX / 2, place), (left, place))
             top += _height(box, aside)
+        if note:
+            ax.text(
+                0,
+                top,
+                note,
+                va="top",
+                ha="left",
+                fontsize=LABEL_SIZE,
+                color=theme_of(ax).secondary,
+                linespacing=1.25,
+            )
         plain_texts(ax)
         return ax
+
+    def _note(self) -> str:
+        """Return what the counts mean that are no numbers, empty without any."""
+        shown = {count for row in self._rows() for count in row[2:]}
+        low, notes = self.min_cell, []
+        if any(count.startswith("<") for count in shown):
+            notes.append(f"<{low}: from 1 to {low - 1}.")
+        if any(count.startswith(">") for count in shown):
+            notes.append(f">: all but 1 to {low - 1} cases.")
+        if WITHHELD in shown:
+            notes.append(f"Number withheld: a number below {low} would follow from it.")
+        return " ".join(notes)
 
     def _boxes(self) -> list[tuple[str, str]]:
         """Return the text of each box, and of what is left out after it."""
@@ -218,7 +248,7 @@ class FlowChart:
                 boxes[-1][0] += "\n" + _wrapped(f"{what}: {n}", _BOX)
             else:
                 start = boxes[-1][1] + "\n" if boxes[-1][1] else "left out\n"
-                boxes[-1][1] = start + _wrapped(f"{n} {what}", _ASIDE)
+                boxes[-1][1] = start + _wrapped(_counted(n, what), _ASIDE)
         return [(box, aside) for box, aside in boxes]
 
     @staticmethod
@@ -265,7 +295,11 @@ class FlowChart:
 
 
 def _of_patients(n: str, n_patients: str) -> str:
-    return n if n == WITHHELD else f"{n} of {n_patients} patients"
+    return _NOT_SHOWN if n == WITHHELD else f"{n} of {n_patients} patients"
+
+
+def _counted(n: str, what: str) -> str:
+    return f"{what} ({_NOT_SHOWN})" if n == WITHHELD else f"{n} {what}"
 
 
 def _wrapped(text: str, width: float) -> str:
@@ -303,13 +337,9 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
     Raises
     ------
     ValueError
-        If the table was not made by `make_cases`, or has lost its attributes in a
-        merge.
-
-    Warns
-    -----
-    DataWarning
-        If rows were added or removed since the counts were made.
+        If the table was not made by `make_cases`, has lost its attributes in a merge,
+        or does not have the rows that were counted. Leave out rows with ``exclude`` of
+        `make_cases`, which counts them. Another order and further columns are fine.
 
     Examples
     --------
@@ -332,15 +362,30 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
             "make_cases returned, before a merge that drops its attributes."
         )
     steps = [Step(**step) for step in known["steps"]]
-    warn_of_other_rows(steps[-1].n, len(cases), "flow_chart")
+    check_same_rows(steps[-1].n, len(cases), "flow_chart", "chart", _REMEDY)
+    if "subject_id" in cases:
+        n_patients = cases["subject_id"].nunique()
+        if n_patients != steps[-1].n_patients:
+            raise ValueError(
+                f"flow_chart: this table has {n_patients} patients, the chart counts "
+                f"{steps[-1].n_patients}, since rows were changed after the count. "
+                f"{_REMEDY}"
+            )
     return FlowChart(steps, known["parts"], min_cell)
 
 
-def warn_of_other_rows(n_counted: int, n_rows: int, owner: str) -> None:
-    """Warn if a table does not have the rows that its attributes count."""
+def check_same_rows(
+    n_counted: int, n_rows: int, owner: str, what: str, remedy: str
+) -> None:
+    """Compare the number of rows of a table with the one that its attributes count.
+
+    Raises
+    ------
+    ValueError
+        If they differ, because pandas copies the attributes to every part of a table.
+    """
     if n_counted != n_rows:
-        warn_user(
-            f"{owner}: the counts are of the {n_counted} rows that the table had when "
-            f"they were made, and it has {n_rows} rows now.",
-            DataWarning,
+        raise ValueError(
+            f"{owner}: this table has {n_rows} rows, the {what} counts {n_counted}, "
+            f"since rows were added or left out after the count. {remedy}"
         )

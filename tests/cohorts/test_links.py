@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -468,12 +470,30 @@ def test_dtypes_of_ids(dtype):
     assert link_images(cases, images, "patient")["image"].tolist() == ["a", "b"]
 
 
-def test_a_report_of_other_rows_is_told():
+@pytest.mark.parametrize("delay", ["2h", pd.Timedelta("90min"), 0, "0h", None])
+def test_a_delay_that_was_given_is_no_warning(delay):
+    cases = pd.DataFrame({"patient": range(30), "index_time": [NOON] * 30})
+    images = pd.DataFrame({"patient": range(30), "path": [f"{i}" for i in range(30)]})
+    images["acquired"] = NOON - pd.Timedelta("3h")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = link_images(cases, images, "patient", reporting_delay=delay)
+    assert [one.category for one in caught] == [LeakageWarning] * (delay is None)
+    text = str(link_report(found))
+    stated = "" if not delay else rf" \+ {re.escape(str(delay))}"
+    assert re.search(rf"images  assumed available at acquisition{stated} +30", text)
+    known = images.assign(available=images["acquired"])
+    assert "assumed" not in str(link_report(link_images(cases, known, "patient")))
+
+
+def test_a_report_of_other_rows_is_refused():
     cases = pd.DataFrame({"patient": [7, 8], "index_time": [NOON] * 2})
     images = pd.DataFrame({"patient": [7], "path": ["a"], "available": [EARLY]})
     found = link_images(cases, images, "patient")
-    with pytest.warns(DataWarning, match="of the 2 rows .* and it has 1 rows now"):
-        assert link_report(found[found["image"].notna()]).cases["linked"] == 1
+    for table in (found[found["image"].notna()], found.head(1)):
+        with pytest.raises(ValueError, match="has 1 rows, the report counts 2"):
+            link_report(table)
+    assert link_report(found[::-1].assign(age=50)).cases["linked"] == 1
     with pytest.raises(ValueError, match="LinkReport: min_cell must be an integer"):
         link_report(found, min_cell=-1)
 

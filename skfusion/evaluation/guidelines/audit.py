@@ -322,8 +322,10 @@ default=None
       0.65 (warning).
     - One value, the missing values or one end of the order has at least 10 patients, of
       whom at least 95 % have the same outcome (warning).
-    - An image was acquired at or after the index time, by the time in its bag or else
-      in its DICOM header (error).
+    - An image was acquired at or after the index time (error), by the time in its bag,
+      or else in its DICOM header, or by the column ``f"{column}_time"`` that
+      `~skfusion.cohorts.link_images` makes. Keep this column in `X` for images without
+      a header, such as PNG files.
     - At most 4 of 64 bits of the perceptual hashes of two images differ (note).
     - Fewer than 0.01 pairs of rows are expected to be equal by chance (error for
       different patients or across folds).
@@ -506,8 +508,11 @@ class _Auditor:
             self.done(f"similar images of {column}", reason, n_similar)
             reason = "no index time was given"
             if time is not None:
+                frame = self.cases.frame
+                # Whichever columns the modalities use, since it is no feature.
+                linked = frame.get(image_checks.time_column(column))
                 reason = image_checks.check_image_times(
-                    column, keys, self.findings, self.cases.frame[time]
+                    column, keys, self.findings, frame[time], linked
                 )
             self.done(f"times of images of {column}", reason)
 
