@@ -108,7 +108,7 @@ def test_films_without_headers_as_printed(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     films, complete = [block for block in blocks if ">>>" not in block]
     monkeypatch.chdir(tmp_path)
-    numbers = {"a": "0012345", "b": "0012346", "c": None}
+    numbers = {"07": "0012345", "8": "0012346", "9": None}
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "Patient.ndjson").write_text(
         "\n".join(
@@ -134,9 +134,11 @@ def test_films_without_headers_as_printed(tmp_path, monkeypatch):
     )
     start = pd.Timestamp("2024-03-01 08:00")
     stays = pd.DataFrame({"stay_id": range(3), "subject_id": list(numbers)})
-    stays = stays.assign(start=start, end=start + pd.Timedelta("30d"), died=False)
-    events = pd.DataFrame({"subject_id": list("abc"), "time": start, "code": "LAB//x"})
-    events.loc[3] = ["a", start + pd.Timedelta("60d"), "MEDS_DEATH"]
+    stays = stays.assign(start=start, end=start + pd.Timedelta("30D"), died=False)
+    events = pd.DataFrame(
+        {"subject_id": list(numbers), "time": start, "code": "LAB//x"}
+    )
+    events.loc[3] = ["07", start + pd.Timedelta("60D"), "MEDS_DEATH"]
     names = {
         "store": EventStore.from_frame(events, stays=stays.assign(kind="hospital")),
         "make_cases": make_cases,
@@ -144,10 +146,10 @@ def test_films_without_headers_as_printed(tmp_path, monkeypatch):
         "flow_chart": flow_chart,
     }
     exec(films, names)
-    assert names["mapping"] == {"0012345": "a", "0012346": "b"}
+    assert names["mapping"] == {"0012345": "07", "0012346": "8"}
     with pytest.warns(DataWarning, match="1 without a patient"):
         exec(complete, names)
-    # The film of b is there in time only without the delay of two hours.
+    # The film of 8 is there in time only without the delay of two hours.
     assert names["linked"]["image"].tolist() == ["films/a.png"]
     left_out = names["chart"].steps[0].left_out
     assert left_out == {"have no film in time": 2}
