@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
-from skfusion.cli.console import progress_level, say, show, write_json
+from skfusion.cli.console import (
+    is_terminal,
+    progress_level,
+    say,
+    show,
+    write_json,
+)
+from skfusion.cli.model_files import (
+    check_strategies,
+    files_of_models,
+    write_models,
+)
 from skfusion.cli.problems import RunError, failures_of_the_run
 from skfusion.cli.settings import COMPARE_KEYS, check_outputs, read_settings
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.guidelines.findings import Finding
 
 __all__ = [
     "comparison_options",
@@ -104,7 +119,8 @@ def run_comparison(
     options : mapping of str to object
         Parameters of `compare_fusion`.
     outputs : mapping of str to object
-        Files to write: ``"html"``, ``"json"`` and ``"save"``.
+        Files to write: ``"html"``, ``"json"``, ``"save"``, and by strategy
+        ``"save_model"``. ``"embed_weights"`` is whether weights are in the latter.
     title : str or None, default=None
         Heading of the report.
     audit : bool, default=True
@@ -116,16 +132,25 @@ def run_comparison(
         If the cohort has a problem or an option is invalid, before the first embedding.
     """
     from skfusion.evaluation.comparison.comparison import (
+        Plan,
         compare_fusion,
         plan_comparison,
     )
+    from skfusion.evaluation.comparison.running import most_fits
 
     options = {"random_state": 0, **options}
     planned = {key: value for key, value in options.items() if key not in OF_THE_RUN}
-    cohort.check(
-        lambda: plan_comparison(cohort.modalities, cohort.X, cohort.y, **planned)
-    )
-    caveats = [options.get("description"), _leaks(cohort, options) if audit else ""]
+    models = files_of_models(outputs.get("save_model"))
+
+    def checked_plan() -> Plan:
+        plan = plan_comparison(cohort.modalities, cohort.X, cohort.y, **planned)
+        check_strategies(models, [arm.name for arm in plan.strategies])
+        return plan
+
+    plan = cohort.check(checked_plan)
+    _announce(most_fits(plan.strategies, plan.design), options.get("checkpoint"))
+    findings = _findings(cohort, options) if audit else []
+    caveats = [options.get("description"), _caveat_of(findings)]
     if any(caveats):
         options["description"] = " ".join(filter(None, caveats))
     with failures_of_the_run():
@@ -138,11 +163,31 @@ def run_comparison(
             **{"n_jobs": default_jobs(), **options},
         )
         show(result.summary())
+        # The report begins with the warnings of the run, those of the audit among them.
+        warned = [
+            f"Warning: {one.check}, {', '.join(one.columns)}: {one.found} {one.remedy}"
+            for one in findings
+        ]
+        result = replace(result, notes_=[*result.notes_, *warned])
         _write(result, outputs, title)
+        write_models(result, models, embed_weights=bool(outputs.get("embed_weights")))
 
 
-def _leaks(cohort: Cohort, options: Mapping[str, Any]) -> str:
-    """Print what an audit of the columns finds, and return its errors as a caveat."""
+def _announce(n_fits: int, checkpoint: str | None) -> None:
+    """Print how much there is to do, where no progress is shown."""
+    if is_terminal():
+        return
+    if checkpoint:
+        remark = "Run the same command again to go on after an interrupt."
+    else:
+        remark = (
+            "--resume FOLDER keeps finished ones, so that an interrupted run goes on."
+        )
+    say(f"{n_fits:,} fit{'s' * (n_fits != 1)} at most. {remark}")
+
+
+def _findings(cohort: Cohort, options: Mapping[str, Any]) -> list[Finding]:
+    """Print the errors and warnings of an audit of the columns, and return them."""
     from skfusion.evaluation import audit_cohort
 
     try:
@@ -157,13 +202,18 @@ def _leaks(cohort: Cohort, options: Mapping[str, Any]) -> str:
         )
     except (ValueError, TypeError) as error:
         say(f"{cohort.name}: no audit, because {' '.join(str(error).split())}")
-        return ""
+        return []
     grave = [one for one in audit.findings if one.severity != "note"]
     for one in grave:
         say(f"skfusion: warning: {one.check}, {', '.join(one.columns)}: {one.found}")
     if grave:
         say("skfusion: warning: see skfusion audit for what to do about these columns")
-    errors = [one for one in grave if one.severity == "error"]
+    return grave
+
+
+def _caveat_of(findings: Sequence[Finding]) -> str:
+    """Return the errors of an audit as a caveat of the results."""
+    errors = [one for one in findings if one.severity == "error"]
     found = "; ".join(f"{one.check} ({', '.join(one.columns)})" for one in errors)
     return f"An audit of the cohort found leakage: {found}." if found else ""
 
