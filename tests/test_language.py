@@ -183,7 +183,8 @@ def test_first_lines_of_docstrings_are_short_and_plain():
     for module in MODULES:
         for place, text in docstrings(module):
             first = " ".join(prose(text.split("\n\n")[0]))
-            poor = len(words(first)) > MOST_OF_A_FIRST_LINE or ";" in first
+            # A table of summaries has no list of references.
+            poor = len(words(first)) > MOST_OF_A_FIRST_LINE or re.search(";|]_", first)
             if poor or banned.search(first):
                 found.append(f"{place}: {first}")
     assert not found, "\n".join(found)

@@ -214,3 +214,21 @@ def test_licences_of_the_extras_are_listed_and_none_of_all_is_gpl():
             if name == "pillow" and Version(metadata.version(name)) < Version("11"):
                 continue
             assert licence(name) & kinds_in(licence_cell), (name, licence_cell)
+
+
+LEARNERS = ("calibration", "ensemble", "feature_selection", "linear_model", "tree")
+
+
+@pytest.mark.long
+def test_early_fusion_imports_no_other_learners():
+    # A first prediction would take longer for them than for all else.
+    code = (
+        "import sys; from skfusion import EarlyFusionClassifier, ImageEmbedder, "
+        "TabularEncoder; import skfusion.image.embedding.lookup; "
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    imported = set(done.stdout.split())
+    assert imported.isdisjoint({"torch", *(f"sklearn.{name}" for name in LEARNERS)})
+    assert "skfusion.fusion.early.estimators" in imported

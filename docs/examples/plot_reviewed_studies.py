@@ -46,6 +46,7 @@ ax.set_xlabel("year of publication")
 ax.grid(axis="y", alpha=0.3)
 ax.legend(loc="lower right", frameon=False)
 ax.set_title("Most reviewed studies used early fusion")
+plt.show()
 
 # %%
 # How to read the facts of a study: see :ref:`datasets`.

@@ -13,11 +13,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
-from sklearn import config_context, get_config
+from sklearn import config_context
 from sklearn.base import (
     BaseEstimator,
     TransformerMixin,
@@ -25,10 +26,7 @@ from sklearn.base import (
     is_classifier,
     is_regressor,
 )
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
@@ -36,6 +34,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.modality_warnings import warn_of_modality
 from skfusion._fitting.parameters import own_params
 from skfusion._fitting.patient_folds import (
@@ -51,7 +50,9 @@ from skfusion.exceptions import FallbackWarning, LeakageWarning
 
 __all__ = [
     "Part",
+    "PatientSplits",
     "candidate_lists",
+    "consumed",
     "fit_with_metadata",
     "holds_rows_out",
     "is_sampler",
@@ -154,8 +155,7 @@ def _walk_parameters(estimator: Any, where: Part) -> Iterator[Part]:
     for name, parameter in own_params(estimator).items():
         if name in SEARCH_SPACES:
             continue
-        # `_FinalEstimator` hands the metadata over.
-        if name != "final_estimator" or not isinstance(estimator, _StackingFit):
+        if name != "final_estimator" or not getattr(estimator, "fits_final", False):
             yield from _walk(parameter, where)
 
 
@@ -490,7 +490,7 @@ class _HandOver:
                 folds = folds_of_patients(estimator, self.X, self.y, groups)
             if folds is None:
                 self.ungrouped.append(Part(estimator))
-            elif not isinstance(estimator, _PatientSplits):
+            elif not isinstance(estimator, PatientSplits):
                 estimator.set_params(cv=folds)
         try:
             yield
@@ -550,7 +550,7 @@ class _HandOver:
             self.ungrouped.append(part)
             return
         self.before[id(estimator)] = estimator.cv
-        if not isinstance(estimator, _PatientSplits):
+        if not isinstance(estimator, PatientSplits):
             if isinstance(splitter, PatientFolds):
                 splitter.expects_groups = True
             estimator.set_params(cv=splitter)
@@ -578,11 +578,11 @@ class _HandOver:
         """Return whether routing passes groups to the splits of a part."""
         estimator = part.estimator
         with _as_estimator(part.candidate):
-            if isinstance(estimator, _PatientSplits):
+            if isinstance(estimator, PatientSplits):
                 requests = estimator._metadata_request
                 estimator.set_fit_request(groups=PROBE)
                 try:
-                    return bool(_consumed(self.estimator, self.method, [PROBE]))
+                    return bool(consumed(self.estimator, self.method, [PROBE]))
                 finally:
                     estimator._metadata_request = requests
             before = estimator.cv
@@ -590,7 +590,7 @@ class _HandOver:
             splitter.set_split_request(groups=PROBE)
             try:
                 estimator.cv = splitter
-                return bool(_consumed(self.estimator, self.method, [PROBE]))
+                return bool(consumed(self.estimator, self.method, [PROBE]))
             finally:
                 estimator.cv = before
 
@@ -611,7 +611,7 @@ class _HandOver:
             splitters = [patient_splitter(one) or one.cv for one in encoders]
             for encoder in encoders:
                 encoder.cv = 2
-            if _consumed(self.estimator, self.method, ["groups"]):
+            if consumed(self.estimator, self.method, ["groups"]):
                 for encoder, splitter in zip(encoders, splitters, strict=True):
                     encoder.cv = splitter
                 return False  # Row numbers would pass for patients there.
@@ -707,7 +707,7 @@ class _HandOver:
             if name in accepted and value is not None:
                 arguments[name] = value
         if routed:
-            for name in _consumed(estimator, self.method, list(given)):
+            for name in consumed(estimator, self.method, list(given)):
                 if name not in arguments and stated.get(name) is not False:
                     arguments[name] = given[name]
         elif (
@@ -734,13 +734,14 @@ class _HandOver:
 # -- stacking and calibration, which pass no groups to their splitter ----------------
 
 
-def _is_routed_groups(estimator: Any) -> bool:
-    routed = get_config()["enable_metadata_routing"]
-    return routed and bool(_consumed(estimator, "fit", ["groups"]))
+class PatientSplits:
+    """Mixin for meta-estimators whose splitter gets no groups by routing.
 
-
-class _PatientSplits:
-    """Mixin for meta-estimators whose splitter gets no groups by routing."""
+    Attributes
+    ----------
+    fits_final : bool
+        Whether `fit` hands the metadata over to the final estimator.
+    """
 
     __metadata_request__fit = {"groups": True}
 
@@ -750,6 +751,7 @@ class _PatientSplits:
     _metadata_request: Any
     set_fit_request: Callable[..., Any]
     _plain: type
+    fits_final = False
 
     def get_metadata_routing(self) -> MetadataRouter:
         router: MetadataRouter = super().get_metadata_routing()  # type: ignore[misc]
@@ -771,121 +773,24 @@ class _PatientSplits:
             self.cv = before
 
 
-class _StackingFit(_PatientSplits):
-    """`fit` of stacking, which hands weights and groups to the final estimator too."""
-
-    def fit(self, X: Any, y: Any, groups: Any = None, **fit_params: Any) -> Any:
-        """Fit with folds of whole patients."""
-        self._final_metadata: Metadata = {
-            "groups": None if groups is None else np.asarray(groups),
-            "sample_weight": fit_params.get("sample_weight"),
-        }
-        members = [part for _, part in self.estimators if not isinstance(part, str)]
-        if groups is not None and any(_is_routed_groups(part) for part in members):
-            fit_params["groups"] = groups
-        with self._split_by(X, y, groups):
-            try:
-                super().fit(X, y, **fit_params)  # type: ignore[misc]
-            finally:
-                del self._final_metadata
-        self.final_estimator_ = self.final_estimator_.estimator
-        return self
-
-    def _validate_final_estimator(self) -> None:
-        super()._validate_final_estimator()  # type: ignore[misc]
-        self.final_estimator_ = _FinalEstimator(
-            self.final_estimator_, self._final_metadata
-        )
+# Estimators of scikit-learn with a substitute in `patient_meta_estimators`.
+_SUBSTITUTED = (
+    "CalibratedClassifierCV",
+    "RidgeCV",
+    "StackingClassifier",
+    "StackingRegressor",
+)
 
 
-class _FinalEstimator:
-    """Meta-model of stacking during its fit."""
-
-    def __init__(self, estimator: Any, metadata: Metadata) -> None:
-        self.estimator = estimator
-        self.metadata = metadata
-
-    def fit(self, X: Any, y: Any, **ignored: Any) -> Any:
-        """Fit the meta-model with the metadata that it accepts."""
-        fit_with_metadata(self.estimator, X, y, self.metadata)
-        return self
-
-
-class PatientStackingClassifier(_StackingFit, StackingClassifier):
-    """`StackingClassifier` with folds of whole patients."""
-
-    _plain = StackingClassifier
-
-
-class PatientStackingRegressor(_StackingFit, StackingRegressor):
-    """`StackingRegressor` with folds of whole patients."""
-
-    _plain = StackingRegressor
-
-
-class PatientCalibratedClassifierCV(_PatientSplits, CalibratedClassifierCV):
-    """`CalibratedClassifierCV` with folds of whole patients."""
-
-    _plain = CalibratedClassifierCV
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        groups: Any = None,
-        **fit_params: Any,
-    ) -> Any:
-        """Fit with folds of whole patients."""
-        if groups is not None and _is_routed_groups(self.estimator):
-            fit_params["groups"] = groups
-        with self._split_by(X, y, groups):
-            return super().fit(X, y, sample_weight=sample_weight, **fit_params)
-
-
-class PatientRidgeCV(_PatientSplits, RidgeCV):
-    """`RidgeCV` with a penalty per target, chosen by folds of whole patients."""
-
-    _plain = RidgeCV
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        groups: Any = None,
-        **params: Any,
-    ) -> Any:
-        """Choose the penalty of each target by folds instead of leave-one-out."""
-        if groups is None:
-            return super().fit(X, y, sample_weight=sample_weight, **params)
-        targets = np.asarray(y).reshape(len(y), -1)
-        folds = folds_of_patients(self, X, targets, np.asarray(groups))
-        options = {**self.get_params(), "cv": folds, "alpha_per_target": False}
-        fits = []
-        for target in targets.T:
-            single = RidgeCV(**options)
-            metadata = {"sample_weight": sample_weight}
-            fits.append(fit_with_metadata(single, X, target, metadata))
-        single_target = np.ndim(y) == 1
-        for name in ("coef_", "intercept_", "alpha_", "best_score_"):
-            values = [getattr(single, name) for single in fits]
-            setattr(self, name, values[0] if single_target else np.array(values))
-        self.n_features_in_ = fits[0].n_features_in_
-        if hasattr(fits[0], "feature_names_in_"):
-            self.feature_names_in_ = fits[0].feature_names_in_
-        return self
-
-
-_REPLACED: dict[type, type] = {
-    kind._plain: kind
-    for kind in (
-        PatientStackingClassifier,
-        PatientStackingRegressor,
-        PatientCalibratedClassifierCV,
-        PatientRidgeCV,
-    )
-}
+def _substitute_of(kind: type) -> type[PatientSplits] | None:
+    """Return the class whose `fit` passes groups to its splitter, if there is one."""
+    is_known = kind.__module__.startswith("sklearn.") and kind.__name__ in _SUBSTITUTED
+    if not is_known:
+        return None
+    # It imports all learners of scikit-learn, which takes longer than a prediction.
+    substitutes = import_module("skfusion._fitting.patient_meta_estimators")
+    found: type[PatientSplits] | None = substitutes.SUBSTITUTES.get(kind)
+    return found
 
 
 def _replace_classes(parts: list[Part]) -> bool:
@@ -895,10 +800,10 @@ def _replace_classes(parts: list[Part]) -> bool:
     """
     replaced = False
     for part in parts:
-        kind = _REPLACED.get(type(part.estimator))
+        kind = _substitute_of(type(part.estimator))
         if kind is None or part.resampled or not _splits(part.estimator):
             continue
-        if kind is PatientRidgeCV and (
+        if kind._plain.__name__ == "RidgeCV" and (
             part.estimator.cv is not None
             or part.estimator.store_cv_results
             or not part.estimator.alpha_per_target
@@ -922,7 +827,7 @@ def _restore(value: Any, seen: set[int] | None = None) -> None:
     if not fitted or isinstance(value, FrozenEstimator) or id(value) in seen:
         return
     seen.add(id(value))
-    if isinstance(value, _PatientSplits):
+    if isinstance(value, PatientSplits):
         value.__class__ = value._plain
     _withdraw(value)
     if _groups_itself(value):
@@ -1046,12 +951,12 @@ def _weighted_scoring(scoring: Any) -> Any:
 
 def _consumed_by_candidates(search: Any, method: str, name: str) -> set[bool]:
     """Return whether the estimator of a search and its candidates consume metadata."""
-    found = {bool(_consumed(search.estimator, method, [name]))}
+    found = {bool(consumed(search.estimator, method, [name]))}
     for space, key in candidate_lists(search):
         for value in space[key]:
             if _is_fitted_later(value):
                 with _as_estimator((search, key, value)):
-                    found.add(bool(_consumed(search.estimator, method, [name])))
+                    found.add(bool(consumed(search.estimator, method, [name])))
     return found
 
 
@@ -1079,7 +984,7 @@ def _accepts_weights(scorer: Any) -> bool:
     return metric is None or _takes(metric, "sample_weight")
 
 
-def _consumed(estimator: Any, method: str, names: list[str]) -> set[str]:
+def consumed(estimator: Any, method: str, names: list[str]) -> set[str]:
     """Return the metadata that an estimator or its parts request."""
     if method == "fit_transform" and (
         getattr(type(estimator), "fit_transform", TransformerMixin.fit_transform)
@@ -1116,7 +1021,7 @@ def _splits(estimator: Any) -> bool:
 
 def _groups_itself(estimator: Any) -> bool:
     """Return whether the class of an estimator always requests groups in `fit`."""
-    return not isinstance(estimator, _PatientSplits) and any(
+    return not isinstance(estimator, PatientSplits) and any(
         value.get("groups") is True
         for kind in type(estimator).__mro__
         for name, value in vars(kind).items()
@@ -1132,9 +1037,8 @@ def _accepts_splitter(estimator: Any) -> bool:
 
 def _is_leave_one_out(estimator: Any) -> bool:
     """Return whether a ridge regression needs its leave-one-out splits."""
-    if not isinstance(estimator, (RidgeCV, RidgeClassifierCV)) or isinstance(
-        estimator, PatientRidgeCV
-    ):
+    ridges = loaded("sklearn.linear_model", "RidgeCV", "RidgeClassifierCV")
+    if not isinstance(estimator, ridges) or isinstance(estimator, PatientSplits):
         return False
     per_target = getattr(estimator, "alpha_per_target", False)
     return estimator.cv is None and bool(estimator.store_cv_results or per_target)

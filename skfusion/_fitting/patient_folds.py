@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_regressor
-from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.model_selection import (
     BaseCrossValidator,
     GroupKFold,
@@ -24,6 +23,7 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.parameters import own_params
 from skfusion.exceptions import LeakageWarning, warn_user
 
@@ -277,7 +277,8 @@ def count_shared_patients(estimator: Any, X: Any, y: Any, groups: np.ndarray) ->
     """
     splitter = patient_splitter(estimator)
     cv = estimator.cv
-    if cv is None and isinstance(estimator, (RidgeCV, RidgeClassifierCV)):
+    ridges = loaded("sklearn.linear_model", "RidgeCV", "RidgeClassifierCV")
+    if cv is None and isinstance(estimator, ridges):
         return count_repeated(groups)  # leave-one-out
     if isinstance(splitter, PatientFolds):
         cv = copy(splitter)

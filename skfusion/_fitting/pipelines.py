@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.metadata import (
     fit_with_metadata,
     is_sampler,
@@ -425,10 +425,10 @@ def _learns_from_target(estimator: Any) -> bool:
     y = None if fit is None else signature(fit).parameters.get("y")
     if type(estimator).__module__.partition(".")[0] not in ("sklearn", "skfusion"):
         return y is not None
-    if isinstance(estimator, VarianceThreshold):
+    if isinstance(estimator, loaded("sklearn.feature_selection", "VarianceThreshold")):
         return False
     return (
-        isinstance(estimator, SelectorMixin)
+        isinstance(estimator, loaded("sklearn.feature_selection", "SelectorMixin"))
         or get_tags(estimator).target_tags.required
         or (y is not None and y.default is Parameter.empty)
     )

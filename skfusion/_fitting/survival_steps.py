@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.feature_selection import chi2, f_classif, mutual_info_classif
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.metadata import nested_estimators
 from skfusion._fitting.parameters import own_params
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 DECLARATION = "takes_survival_times"
-FUNCTIONS_OF_CLASSES = (chi2, f_classif, mutual_info_classif)
+FUNCTIONS_OF_CLASSES = ("chi2", "f_classif", "mutual_info_classif")
 
 
 def is_survival(y: Any) -> bool:
@@ -183,7 +183,8 @@ def check_parts(step: Any) -> None:
     )
     for part in _parts(step):
         name = getattr(part, "__name__", type(part).__name__)
-        of_classes = any(part is function for function in FUNCTIONS_OF_CLASSES)
+        known = loaded("sklearn.feature_selection", *FUNCTIONS_OF_CLASSES)
+        of_classes = any(part is function for function in known)
         if of_classes or (_has_tags(part) and is_classifier(part)):
             raise ValueError(
                 f"{type(step).__name__}: {name} needs classes, but y contains times "

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     ProblemsError
         If the table or a setting has a problem.
     RunError
-        If an image cannot be read.
+        If an image cannot be read, or the store keeps nothing.
     """
     settings = read_settings(arguments, required=("table",))
     params = {
@@ -61,9 +61,21 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"modality of column {column!r}: it has no store, use --store"
             )
+        _check_keeps(store)
         _embed(embedder, cells, f"{column}{what}")
+        _check_keeps(store)
         say(f"store: {store.path}")
         store.close()
+
+
+def _check_keeps(store: EmbeddingStore) -> None:
+    """Check that a store is on disk, because the command has no other result."""
+    if store.path.exists() and not store.path.is_dir():
+        raise NotADirectoryError(
+            "the store is a file, expected a folder. Use --store FOLDER"
+        )
+    if store.info()["in_memory"]:  # A previous warning reports the cause.
+        raise RunError("the store cannot be used, so no embedding was kept")
 
 
 def _embed(embedder: Any, cells: pd.Series, title: str) -> None:

@@ -79,17 +79,24 @@ def make_cases(
         Whether the first matching event of a subject, or every one, is an index event.
     outcome : str, iterable of str or None, default="died"
         What is to be predicted, one or several of which one is enough. ``"died"`` is a
-        death in the stay or, with `horizon`, within that time. ``"stay"`` is a stay
-        that lasts longer than `horizon` after the index time. Everything else is a
-        pattern of codes of events from the index time on. None makes no outcome.
+        death in the stay or, with `horizon`, within that time, also after discharge if
+        the source has such deaths. ``"stay"`` is a stay that lasts longer than
+        `horizon` after the index time. Alone, it counts early deaths as short stays,
+        with a warning. Use ``["died", "stay"]``, or leave them out with `exclude`.
+        Everything else is a pattern of codes of events from the index time on. None
+        makes no outcome.
     horizon : str, timedelta, timedelta64 or None, default=None
-        Time after the index time in which the outcome counts, without its end. None is
-        the whole stay for ``"died"``, and any time for codes.
+        Time after the index time in which the outcome counts, without its end. It is
+        not counted from admission: with ``after="24h"``, stays of more than seven days
+        are those of ``horizon="6d"``. None is the whole stay for ``"died"``, and any
+        time for codes.
     prior : {"keep", "drop"}, default="keep"
         Treatment of cases that had an event of the outcome before the index time.
     unobserved : {"negative", "drop"}, default="negative"
         Treatment of cases without the outcome whose record ends before the horizon
         does. ``"negative"`` takes a record that ends as one without the outcome.
+        ``"drop"`` leaves out cases without the outcome only, most of whom were
+        discharged as a rule, so that the rate of the outcome becomes higher.
     exclude : mapping of str to callable or None, default=None
         Further exclusions, in this order: the reason, such as ``"are minors"``, and a
         function of the cases that returns which ones to leave out.
@@ -119,7 +126,8 @@ def make_cases(
     -----
     DataWarning
         With the numbers of cases whose outcome is unknown, of those whose record ends
-        before the horizon does, and of given index times of subjects without events.
+        before the horizon does, of deaths that count as short stays, and of given index
+        times of subjects without events.
         Also if `at_least` is longer than `after`, or columns of `index` are replaced.
         Exclusions that were asked for are counted in the flow chart only.
 
@@ -178,6 +186,7 @@ def make_cases(
         found = _from_index(events, index, shift, kind, which)
     table, flow = found
     if outcome is not None:
+        outcome = [outcome] if isinstance(outcome, str) else list(outcome)
         aims = _Outcomes(events, outcome, within, is_stays)
         table = _with_outcome(table, flow, aims, prior, unobserved)
     for reason, function in (exclude or {}).items():
@@ -196,6 +205,8 @@ class _Flow:
 
     def __init__(self, text: str, n: int, n_patients: int) -> None:
         self.steps = [_step(text, n, n_patients)]
+        #: Whether the record of each case ends before the horizon does.
+        self.short: pd.Series | None = None
 
     def leave_out(self, mask: np.ndarray, reason: str) -> None:
         """Count rows that are left out."""
@@ -461,9 +472,13 @@ class _Outcomes:
     """Outcomes of cases, of which one is enough."""
 
     def __init__(
-        self, events: Any, outcome: Any, within: pd.Timedelta | None, is_stays: bool
+        self,
+        events: Any,
+        outcome: list[str],
+        within: pd.Timedelta | None,
+        is_stays: bool,
     ) -> None:
-        self.names = [outcome] if isinstance(outcome, str) else list(outcome)
+        self.names = outcome
         self.events, self.within, self.is_stays = events, within, is_stays
         self.patterns = [name for name in self.names if name not in (DIED, STAYED)]
         if not self.names:
@@ -634,15 +649,17 @@ def _with_outcome(
             if unobserved == "drop":
                 flow.leave_out(short, "are not observed until the horizon")
                 left = left | short
-            elif short.any():
-                flow.steps[-1]["short"] = int(short.sum())
+            else:
+                flow.short = pd.Series(short, index=table.index)
     return table.assign(outcome=hits.positive)[~left]
 
 
 def _finished(
-    table: pd.DataFrame, flow: _Flow, outcome: Any, within: pd.Timedelta | None
+    table: pd.DataFrame,
+    flow: _Flow,
+    outcome: list[str] | None,
+    within: pd.Timedelta | None,
 ) -> pd.DataFrame:
-    n_short = flow.steps[-1].pop("short", 0)
     left_out = flow.steps[-1]["left_out"]
     listed = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items())
     if table.empty:
@@ -651,6 +668,15 @@ def _finished(
             f"{flow.steps[0]['text']}{f' ({listed})' if listed else ''}. Change the "
             "index, after or the exclusions."
         )
+    names = outcome or []
+    sentences = []
+    if UNKNOWN_OUTCOME in left_out:
+        sentences.append(
+            f"left out {left_out[UNKNOWN_OUTCOME]:,} cases whose outcome the source "
+            "does not state."
+        )
+    if names and within is not None:
+        sentences += _doubts(table, flow.short, names, within)
     table = table.drop(columns=[c for c in ("end",) if c in table])
     first = ["subject_id", "stay_id", "kind", "index_time"]
     table = table[first + [c for c in table if c not in first]]
@@ -659,24 +685,66 @@ def _finished(
     flow.box("cases", table)
     parts = {}
     if outcome is not None:
-        names = [outcome] if isinstance(outcome, str) else list(outcome)
-        text = "outcome: " + " or ".join(names)
-        if within is not None:
-            text += f" within {within / pd.Timedelta(1, 'D'):g} days"
-        parts[text] = int(table["outcome"].sum())
+        text = _outcome_text(names, within, table["kind"])
+        parts[f"outcome: {text}"] = int(table["outcome"].sum())
     table.attrs = {ATTRIBUTE: {"steps": flow.steps, "parts": parts}}
-    sentences = []
-    if UNKNOWN_OUTCOME in left_out:
-        sentences.append(
-            f"left out {left_out[UNKNOWN_OUTCOME]:,} cases whose outcome the source "
-            "does not state."
-        )
-    if n_short:
-        sentences.append(
-            f"{n_short:,} cases without the outcome have no event after the horizon, "
-            "so that it may be missing rather than absent. unobserved='drop' leaves "
-            "them out."
-        )
     if sentences:
         warn_user(f"{OWNER}: {' '.join(sentences)}", DataWarning)
     return table
+
+
+def _outcome_text(
+    names: list[str], within: pd.Timedelta | None, kinds: pd.Series
+) -> str:
+    """Return the outcome in words, e.g. ``"died within 6 days"``."""
+    events = " or ".join(name for name in names if name != STAYED)
+    if within is None:
+        return events
+    days = f"{within / _DAY:g} {'day' if within == _DAY else 'days'}"
+    if STAYED not in names:
+        return f"{events} within {days}"
+    place = "hospital" if kinds.dropna().isin(HOSPITAL_KINDS).all() else "the stay"
+    stayed = f"still in {place} after"
+    return f"{events} within, or {stayed}, {days}" if events else f"{stayed} {days}"
+
+
+def _doubts(
+    table: pd.DataFrame, short: pd.Series | None, names: list[str], within: pd.Timedelta
+) -> list[str]:
+    """Return sentences about cases without the outcome that are not surely so."""
+    found = []
+    end = table.get("end")
+    if end is None:
+        ended = table["remaining_days"] <= within / _DAY
+    elif end.notna().any():
+        ended = end <= table["index_time"] + within
+    else:  # a column without times cannot be compared
+        ended = pd.Series(False, index=table.index)
+    died = table["died"].astype("boolean").fillna(False).astype(bool)
+    n_dead = int((ended & died & ~table["outcome"]).sum())
+    if STAYED in names and DIED not in names and n_dead:
+        found.append(
+            f"{n_dead:,} cases died in the stay within the horizon, and count as cases "
+            "without a long stay. Use outcome=['died', 'stay'], or exclude={'died "
+            "early': lambda c: c['died'].fillna(False) & ~c['outcome']}."
+        )
+    is_short = None if short is None else short.reindex(table.index)
+    if is_short is None or not is_short.any():
+        return found
+    later = " or ".join(
+        ["a death"] * (DIED in names)
+        + ["an event of the outcome"] * bool({*names} - {DIED, STAYED})
+    )
+    left = int((is_short & ended & ~died).sum())
+    known = "the length of the stay is known, and " * (STAYED in names)
+    discharged = (
+        f"{left:,} of them were discharged within the horizon, of whom {known}only "
+        f"{later} after discharge is unknown. "
+    )
+    found.append(
+        f"{int(is_short.sum()):,} cases without the outcome have no event after the "
+        "horizon, so that it may be missing rather than absent. "
+        f"{discharged if left else ''}unobserved='drop' leaves out all of them, which "
+        "are cases without the outcome only, and so raises its rate."
+    )
+    return found

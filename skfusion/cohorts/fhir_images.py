@@ -22,6 +22,7 @@ KIND = "ImagingStudy"
 _RETRACTED = ("cancelled", "entered-in-error", "inactive")
 _NOT_FINAL = ("registered",)
 _MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError)
+_SINGLE = ("uid", "number", "started", "numberOfInstances")
 _UID_SYSTEM = "urn:dicom:uid"
 _NAMES = (
     *("study", "patient", "series", "series_number", "modality", "laterality"),
@@ -67,7 +68,8 @@ def read_fhir_images(
     -----
     DataWarning
         With the numbers of studies that are retracted, registered only or without a
-        patient, and of series without a start or a file.
+        patient, of series that are listed again, of those without a start or a file,
+        and of numbers that cannot be read.
 
     Notes
     -----
@@ -109,6 +111,9 @@ def read_fhir_images(
                     "an element has the wrong type. Repair or remove the resource."
                 ) from None
     table = pd.DataFrame(rows, columns=list(_NAMES), dtype=object)
+    again = table["series"].notna() & table.duplicated()
+    counts["series that are listed again (left out)"] = int(again.sum())
+    table = table[~again].reset_index(drop=True)
     acquired, _ = to_times(table["started"], offsets.clock())
     counts["series without a readable start"] = int(acquired.isna().sum())
     cells = {name: table[name] for name in _NAMES[:-1]}
@@ -136,10 +141,14 @@ def _series_of(
         return
     head = _study_uid(study), subject
     started = study.get("started")
+    if isinstance(started, list | dict):
+        raise TypeError
     listed = study.get("series") or []
     if not isinstance(listed, list):
         raise TypeError
     for series in listed or [{}]:
+        if any(isinstance(series.get(name), list | dict) for name in _SINGLE):
+            raise TypeError
         yield (
             *head,
             _bare(series.get("uid")),

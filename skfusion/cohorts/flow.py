@@ -11,6 +11,7 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._figures.style import LABEL_SIZE, theme_of
 from skfusion._figures.texts import plain_texts, wrap_sentence
+from skfusion._validation import check_number
 from skfusion.evaluation.statistics.disclosure import (
     MIN_CELL,
     WITHHELD,
@@ -18,7 +19,7 @@ from skfusion.evaluation.statistics.disclosure import (
     shown_counts,
 )
 
-__all__ = ["ATTRIBUTE", "FlowChart", "Step", "flow_chart"]
+__all__ = ["ATTRIBUTE", "FlowChart", "Step", "check_same_rows", "flow_chart"]
 
 
 #: Key of the counts in the attributes of a table of cases.
@@ -26,6 +27,12 @@ ATTRIBUTE = "flow"
 # Sizes of the figure in inches.
 _WIDTH, _BOX, _ASIDE, _GAP, _LINE = 7.2, 3.0, 3.4, 0.28, 0.17
 _PADDING, _EDGE = 0.12, 0.1
+_NOT_SHOWN = "number withheld"
+_REMEDY = (
+    "Leave out rows where they are counted, e.g. by make_cases(..., exclude={'have no "
+    "film in time': lambda c: link_images(c, films, ...)['image'].isna()}), or pass "
+    "the whole table."
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class FlowChart:
     ...                  Step("cases", 257, 180, {})], {"died": 24}))
     FlowChart
       stays: 300 of 200 patients
-        left out: withheld are short
+        left out: are short (number withheld)
         left out: <10 have no end
       cases: 257 of 180 patients
         died: 24
@@ -84,6 +91,9 @@ class FlowChart:
     steps: Sequence[Step]
     parts: Mapping[str, int]
     min_cell: int = MIN_CELL
+
+    def __post_init__(self) -> None:
+        check_number(self.min_cell, "min_cell", "FlowChart", low=1, integer=True)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as text, without those below `min_cell`.
@@ -147,7 +157,7 @@ class FlowChart:
             if kind == "box":
                 lines.append(f"  {what}: {_of_patients(n, n_patients)}")
             elif kind == "left out":
-                lines.append(f"    left out: {n} {what}")
+                lines.append(f"    left out: {_counted(n, what)}")
             else:
                 lines.append(f"    {what}: {n}")
         return "\n".join(lines)
@@ -158,7 +168,7 @@ class FlowChart:
         return self.to_frame().to_html(index=False)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the chart.
+        """Draw the chart, with a note on counts that are not shown.
 
         Parameters
         ----------
@@ -176,7 +186,9 @@ class FlowChart:
         """
         pyplot = require("matplotlib.pyplot", "report")
         boxes = self._boxes()
+        note = _wrapped(self._note(), _WIDTH)
         height = sum(_height(box, aside) for box, aside in boxes)
+        height += _lines(note) * _LINE if note else 0
         if ax is None:
             # One unit of the axes is an inch, to which texts are wrapped.
             figure = pyplot.figure(figsize=(_WIDTH + 2 * _EDGE, height + 2 * _EDGE))
@@ -199,8 +211,31 @@ class FlowChart:
                 self._box(ax, left, middle, _ASIDE, aside)
                 self._arrow(ax, (_BOX / 2, place), (left, place))
             top += _height(box, aside)
+        if note:
+            ax.text(
+                0,
+                top,
+                note,
+                va="top",
+                ha="left",
+                fontsize=LABEL_SIZE,
+                color=theme_of(ax).secondary,
+                linespacing=1.25,
+            )
         plain_texts(ax)
         return ax
+
+    def _note(self) -> str:
+        """Return what the counts mean that are no numbers, empty without any."""
+        shown = {count for row in self._rows() for count in row[2:]}
+        low, notes = self.min_cell, []
+        if any(count.startswith("<") for count in shown):
+            notes.append(f"<{low}: from 1 to {low - 1}.")
+        if any(count.startswith(">") for count in shown):
+            notes.append(f">: all but 1 to {low - 1} cases.")
+        if WITHHELD in shown:
+            notes.append(f"Number withheld: a number below {low} would follow from it.")
+        return " ".join(notes)
 
     def _boxes(self) -> list[tuple[str, str]]:
         """Return the text of each box, and of what is left out after it."""
@@ -213,7 +248,7 @@ class FlowChart:
                 boxes[-1][0] += "\n" + _wrapped(f"{what}: {n}", _BOX)
             else:
                 start = boxes[-1][1] + "\n" if boxes[-1][1] else "left out\n"
-                boxes[-1][1] = start + _wrapped(f"{n} {what}", _ASIDE)
+                boxes[-1][1] = start + _wrapped(_counted(n, what), _ASIDE)
         return [(box, aside) for box, aside in boxes]
 
     @staticmethod
@@ -260,7 +295,11 @@ class FlowChart:
 
 
 def _of_patients(n: str, n_patients: str) -> str:
-    return n if n == WITHHELD else f"{n} of {n_patients} patients"
+    return _NOT_SHOWN if n == WITHHELD else f"{n} of {n_patients} patients"
+
+
+def _counted(n: str, what: str) -> str:
+    return f"{what} ({_NOT_SHOWN})" if n == WITHHELD else f"{n} {what}"
 
 
 def _wrapped(text: str, width: float) -> str:
@@ -298,8 +337,9 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
     Raises
     ------
     ValueError
-        If the table was not made by `make_cases`, or has lost its attributes in a
-        merge.
+        If the table was not made by `make_cases`, has lost its attributes in a merge,
+        or does not have the rows that were counted. Leave out rows with ``exclude`` of
+        `make_cases`, which counts them. Another order and further columns are fine.
 
     Examples
     --------
@@ -322,4 +362,30 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
             "make_cases returned, before a merge that drops its attributes."
         )
     steps = [Step(**step) for step in known["steps"]]
+    check_same_rows(steps[-1].n, len(cases), "flow_chart", "chart", _REMEDY)
+    if "subject_id" in cases:
+        n_patients = cases["subject_id"].nunique()
+        if n_patients != steps[-1].n_patients:
+            raise ValueError(
+                f"flow_chart: this table has {n_patients} patients, the chart counts "
+                f"{steps[-1].n_patients}, since rows were changed after the count. "
+                f"{_REMEDY}"
+            )
     return FlowChart(steps, known["parts"], min_cell)
+
+
+def check_same_rows(
+    n_counted: int, n_rows: int, owner: str, what: str, remedy: str
+) -> None:
+    """Compare the number of rows of a table with the one that its attributes count.
+
+    Raises
+    ------
+    ValueError
+        If they differ, because pandas copies the attributes to every part of a table.
+    """
+    if n_counted != n_rows:
+        raise ValueError(
+            f"{owner}: this table has {n_rows} rows, the {what} counts {n_counted}, "
+            f"since rows were added or left out after the count. {remedy}"
+        )

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion._validation import did_you_mean, refuse_unknown_table
+from skfusion._validation import (
+    did_you_mean,
+    is_null,
+    is_number,
+    refuse_unknown_table,
+)
+from skfusion.cohorts.instants import instants_of
 from skfusion.ehr.events.columns import as_ids
 from skfusion.exceptions import DataWarning, warn_user
 
@@ -24,6 +30,7 @@ COLUMNS = (
 _DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
 _NUMBERS = ("series_number", "rows", "columns", "instances", "frames")
 _TIMES = ("acquired", "available")
+_UIDS = ("study", "series")
 _LARGEST = 2**53
 # What the header of a file knows better than the record.
 _OF_FILES = (
@@ -83,6 +90,9 @@ def image_table(cells: Mapping[str, Any], n_rows: int, owner: str) -> pd.DataFra
             column, unread[name] = _whole_numbers(column)
         elif name in _TIMES:
             column = column.astype(unit)
+        elif name in _UIDS:
+            column = column.map(_uid).astype(object)
+            column = column.where(column.notna(), None)
         elif name != "patient" or not pd.api.types.is_integer_dtype(column):
             column = column.astype(object)
             column = column.where(column.notna(), None)
@@ -95,6 +105,14 @@ def image_table(cells: Mapping[str, Any], n_rows: int, owner: str) -> pd.DataFra
             DataWarning,
         )
     return pd.DataFrame(table, index=index)
+
+
+def _uid(cell: Any) -> str | None:
+    """Return a unique identifier as text, which some databases keep as a number."""
+    if is_null(cell):
+        return None
+    is_whole = is_number(cell) and cell == int(cell)
+    return str(int(cell) if is_whole else cell).strip() or None
 
 
 def _whole_numbers(column: pd.Series) -> tuple[pd.Series, int]:
@@ -159,12 +177,23 @@ def patient_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:
     >>> patient_ids(pd.Series([7.0, 9.0]), "patient", "link_images").tolist()
     [7, 9]
     """
+    if column.dtype == object and all(map(is_number, column)):
+        column = column.infer_objects()
     if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
         column = column.astype("int64")
     ids = as_ids(column, name, owner)
     if ids.dtype == object:  # CSV and Excel files pad text
         ids = np.array([text.strip() for text in ids], dtype=object)
     return ids
+
+
+def _times(column: pd.Series, owner: str) -> pd.Series:
+    """Return the times of a scan as datetimes, also those that a file has as text."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    read = instants_of(column, "acquired", owner)
+    times = pd.Series(read.numbers.view("datetime64[us]"), index=column.index)
+    return times.dt.tz_localize("UTC") if read.has_zone else times
 
 
 def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
@@ -190,7 +219,8 @@ def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
     Raises
     ------
     TypeError, ValueError
-        If `files` is not a table with the columns ``path`` and ``series``.
+        If `files` is not a table with the columns ``path`` and ``series``, or its times
+        are no times.
 
     Warns
     -----
@@ -206,6 +236,7 @@ def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
             f"{did_you_mean(missing[0], names)} Pass the table of scan_images."
         )
     known = table[table["series"].notna() & table["path"].notna()]
+    known = known.assign(series=known["series"].map(_uid))
     of_series = known.reset_index(drop=True).groupby("series", sort=False).indices
     places = [of_series.get(series) for series in images["series"]]
     rows = np.repeat(
@@ -225,7 +256,7 @@ def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
             column[found] = cells.where(cells.notna(), column[found])
             joined[name] = column
     if "acquired" in others and len(others):
-        times = others["acquired"].set_axis(joined.index[found])
+        times = _times(others["acquired"], owner).set_axis(joined.index[found])
         if (times.dt.tz is None) == (joined["acquired"].dt.tz is None):
             zone = joined["acquired"].dt.tz
             times = times if zone is None else times.dt.tz_convert(zone)

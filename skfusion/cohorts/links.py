@@ -32,7 +32,7 @@ def link_images(
     index_time: str = "index_time",
     window: Any = None,
     select: str | Callable[[pd.DataFrame], Any] = "last",
-    reporting_delay: Any = 0,
+    reporting_delay: Any = None,
     *,
     column: str = "image",
     with_times: bool = False,
@@ -64,9 +64,10 @@ def link_images(
         ``"all"`` gives bags in this order. A callable gets the rows of `images` that a
         case can see, in this order and with a new index, and returns some of them as a
         DataFrame, a label, a list of labels, or None.
-    reporting_delay : str, timedelta or timedelta64, default=0
+    reporting_delay : str, timedelta, timedelta64 or None, default=None
         Time between the acquisition and the availability of images for which
-        ``available`` is not known.
+        ``available`` is not known. None is 0, with a warning. `link_report` states the
+        number of these images and the delay.
     column : str, default="image"
         Name of the new column. The time of the acquisition of its latest image is in
         ``f"{column}_time"``.
@@ -102,8 +103,8 @@ def link_images(
     -----
     LeakageWarning
         With the number of images whose availability is not known, so that it is the
-        time of acquisition plus `reporting_delay`. Also with the number of paths that
-        are listed for several patients.
+        time of acquisition, unless `reporting_delay` is given. Also with the number of
+        paths that are listed for several patients.
     DataWarning
         With the numbers of images without a patient, path or time, of images listed
         twice, of series numbers that are no numbers, and of cases without a patient or
@@ -147,7 +148,8 @@ def link_images(
     check_option(date_only, "date_only", DATES, OWNER)
     check_time_zone(time_zone, OWNER)
     longest = None if window is None else _length(window, "window")
-    delay, border = _length(reporting_delay, "reporting_delay"), _length(near, "near")
+    waits = 0 if reporting_delay is None else reporting_delay
+    delay, border = _length(waits, "reporting_delay"), _length(near, "near")
     table, pictures = as_frame(cases, "cases", OWNER), as_frame(images, "images", OWNER)
     names = _columns(table, pictures, on, index_time, column)
     clock = _Clock(time_zone, date_only is not None)
@@ -162,6 +164,8 @@ def link_images(
     found[f"{column}_time"] = times
     counts = _counts(finder, rows, border)
     counts["near"] = str(near)
+    counts["assumed"] = seen.n_assumed
+    counts["delay"] = str(waits)
     found.attrs = _attributes(table, column, counts)
     _warn(seen, counts, reporting_delay)
     return found
@@ -551,11 +555,11 @@ def _several(finder: Finder) -> tuple[int, int | None]:
 
 def _warn(seen: Seen, counts: dict[str, Any], delay: Any) -> None:
     leaks, losses = [], []
-    if seen.n_assumed:
+    if seen.n_assumed and delay is None:
         leaks.append(
             f"{seen.n_assumed} of {len(seen.patient)} images have no time of "
-            f"availability, and count from their acquisition on, plus reporting_delay="
-            f"{delay!r}. Set it to the time until an image can be used."
+            "availability, and count from their acquisition on. Set reporting_delay to "
+            "the time until an image can be used, '0h' if it is none."
         )
     if seen.n_shared:
         leaks.append(

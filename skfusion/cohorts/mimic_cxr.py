@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,8 @@ def read_mimic_cxr(
     FileNotFoundError
         If there is no table of metadata.
     ValueError
-        If there are several, a column is missing, an id is not an integer, or rows of
-        one image differ.
+        If there are several, or one is damaged, a column is missing, an id is not an
+        integer, or rows of one image differ.
 
     Warns
     -----
@@ -154,7 +156,13 @@ def _file_of(root: Path, name: str) -> Path | None:
 
 def _read(place: Path) -> pd.DataFrame:
     """Read a table as text, so that no digit of a time or an id is lost."""
-    table = pd.read_csv(place, dtype=str, encoding="utf-8-sig")
+    try:
+        table = pd.read_csv(place, dtype=str, encoding="utf-8-sig")
+    except (ValueError, EOFError, BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f"{OWNER}: {place.name} is no table of CSV in UTF-8, or not the whole file "
+            f"({type(error).__name__}). Download it again."
+        ) from None
     return table.astype(object).where(table.notna(), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from pathlib import PureWindowsPath
 from typing import Any
 
 import pandas as pd
@@ -29,6 +30,7 @@ _OPTIONAL = (
     *("modality_concept_id", "anatomic_site_concept_id", "local_path", "wadors_uri"),
 )
 _CHUNK = 200_000
+_GAPS = {"patient": "person_id", "acquired": "readable date"}
 
 
 def read_omop_images(
@@ -75,8 +77,9 @@ def read_omop_images(
     Warns
     -----
     DataWarning
-        With the numbers of modalities and body parts whose concept is not known, and of
-        series without a file.
+        With the numbers of images without a path, person or readable date, of
+        modalities and body parts whose concept is not known, and of series without a
+        file.
 
     Notes
     -----
@@ -121,6 +124,7 @@ def read_omop_images(
     finally:
         tables.close()
     images = _images(rows, concepts, folder, time_zone)
+    _warn_of_gaps(images, ["path"] if files is None else [])
     return images if files is None else with_files(images, files, OWNER)
 
 
@@ -174,12 +178,6 @@ def _images(
     time_zone: str | None,
 ) -> pd.DataFrame:
     patients = as_ids(rows["person_id"], f"{OWNER}: person_id")
-    paths = rows["local_path"].where(rows["local_path"].notna(), rows["wadors_uri"])
-    if folder is not None:
-        root = os.fspath(folder)
-        is_local = rows["local_path"].notna()
-        joined = paths[is_local].map(lambda path: os.path.join(root, str(path)))
-        paths = paths.astype(object).where(~is_local, joined)
     words, counts = {}, Counter[str]()
     for name, known in concepts.items():
         ids = as_ids(rows[f"{name}_concept_id"], f"{OWNER}: {name}_concept_id")
@@ -198,7 +196,7 @@ def _images(
             DataWarning,
         )
     cells = {
-        "path": paths,
+        "path": _paths(rows, folder),
         "patient": patients if patients.isna().any() else patients.astype("int64"),
         "study": rows["image_study_uid"],
         "series": rows["image_series_uid"],
@@ -207,6 +205,37 @@ def _images(
         "acquired": _acquired(rows, time_zone),
     }
     return image_table(cells, len(rows), OWNER)
+
+
+def _warn_of_gaps(images: pd.DataFrame, others: list[str]) -> None:
+    counts = images[["patient", "acquired", *others]].isna().sum()
+    without = [
+        f"{n} have no {_GAPS.get(str(name), name)}" for name, n in counts.items() if n
+    ]
+    if without:
+        warn_user(
+            f"{OWNER}: of {len(images)} images, {', '.join(without)}.", DataWarning
+        )
+
+
+def _paths(rows: pd.DataFrame, folder: Any) -> pd.Series:
+    """Return the local paths, or else the addresses, with blank text as nulls."""
+    local, web = (
+        rows[name].astype(object).map(lambda path: path if str(path).strip() else None)
+        for name in ("local_path", "wadors_uri")
+    )
+    is_local = local.notna()
+    if folder is not None:
+        root = os.fspath(folder)
+        local = local.where(~is_local, local[is_local].map(lambda p: _below(root, p)))
+    return local.where(is_local, web)
+
+
+def _below(root: str, path: Any) -> str:
+    """Return a path below a folder, unless it is absolute on any system."""
+    text = str(path)
+    is_absolute = PureWindowsPath(text).is_absolute()
+    return text if is_absolute else os.path.join(root, text)
 
 
 def _acquired(rows: pd.DataFrame, time_zone: str | None) -> pd.Series:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_number, did_you_mean
+from skfusion.cohorts.flow import check_same_rows
 from skfusion.evaluation.statistics.disclosure import (
     MIN_CELL,
     count_text,
@@ -46,6 +47,7 @@ _ALSO = {
     "near_before": "with an image within {near} before the index time",
     "near_after": "with an image within {near} after the index time",
 }
+_ASSUMED = "assumed available at acquisition"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class LinkReport:
         Distance from the index time that counts as near.
     min_cell : int, default=10
         Smallest count that is printed, except 0.
+    assumed : int, default=0
+        Number of images of which the availability is not known.
+    delay : str, default="0"
+        Time after their acquisition at which these are assumed to be available.
 
     Examples
     --------
@@ -91,6 +97,11 @@ class LinkReport:
     shared: int
     near: str
     min_cell: int = MIN_CELL
+    assumed: int = 0
+    delay: str = "0"
+
+    def __post_init__(self) -> None:
+        check_number(self.min_cell, "min_cell", "LinkReport", low=1, integer=True)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as text, without those below `min_cell`.
@@ -122,6 +133,10 @@ class LinkReport:
             rows.append(("cases", text.format(near=self.near), count))
         shared = count_text(self.shared, min_cell=self.min_cell)
         rows.append(("images", "paths that several patients have", shared))
+        total = sum(self.images.values())
+        assumed = count_text(self.assumed, total, self.min_cell)
+        text = _ASSUMED if self.delay == "0" else f"{_ASSUMED} + {self.delay}"
+        rows.append(("images", text, assumed))
         return rows
 
     def __str__(self) -> str:
@@ -167,7 +182,7 @@ def link_report(
     ------
     ValueError
         If the table was not made by `link_images`, has lost its attributes in a merge,
-        or has no such column of images.
+        has no such column of images, or does not have the rows that were counted.
 
     Examples
     --------
@@ -204,4 +219,13 @@ def link_report(
             f"link_report: got no links of the column {name!r}."
             f"{did_you_mean(name, list(known))} Linked columns are {list(known)}."
         )
-    return LinkReport(**known[name], min_cell=min_cell)
+    found = LinkReport(**known[name], min_cell=min_cell)
+    check_same_rows(
+        sum(found.cases.values()),
+        len(linked),
+        "link_report",
+        "report",
+        "Pass the whole table that link_images returned, or link the images to the "
+        "cases that remain.",
+    )
+    return found

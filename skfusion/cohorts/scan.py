@@ -100,7 +100,8 @@ def scan_images(
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If `index` is another file, or a parameter is unknown.
+        If `index` is another file or of another function `patient`, or a parameter is
+        unknown.
     TypeError
         If `patient` returns something else than text, an integer or a null.
     ImportError
@@ -112,8 +113,9 @@ def scan_images(
         With the numbers of files that could not be read (truncated, damaged, no
         permission), of other formats, and without an image (directories, reports), of
         images without a patient or a readable date, of numbers that cannot be read, of
-        volumes that share their folder with others or are in several folders, of
-        offsets from UTC that are ignored, and of damaged lines of `index`.
+        volumes that share their folder with others, are in several folders or are of
+        several patients, of offsets from UTC that are ignored, and of damaged lines of
+        `index`.
 
     See Also
     --------
@@ -176,6 +178,7 @@ class _Patients:
         self._function = patient if callable(patient) else None
         self._is_kept = patient is not None
         self._known: dict[str, Any] = {}
+        self.is_function = self._function is not None
         self.name = "id" if patient == "id" else "none"
         if self._function is not None:
             kind = type(self._function)
@@ -194,6 +197,32 @@ class _Patients:
                 self._known[header.patient] = _as_id(given)
             name = self._known[header.patient]
         return found._replace(header=header._replace(patient=name))
+
+    def check_noted(self, entries: list[os.DirEntry[str]], notes: ScanIndex) -> None:
+        """Read a noted file again, of which a function must give the noted id.
+
+        Two functions, e.g. with two keys of a hash, can have the same name.
+
+        Raises
+        ------
+        ValueError
+            If it gives another one.
+        """
+        if not self.is_function:
+            return
+        for entry in entries:
+            known = notes.known.get(entry.path)
+            if known is None or known.header is None or not known.header.patient:
+                continue
+            again = self.replaced(read_headers([entry.path])[0])
+            if again.header is None or not _is_noted(entry, notes):
+                continue
+            if again.header.patient != known.header.patient:
+                raise ValueError(
+                    f"{OWNER}: patient gives another id than in the scan of index. "
+                    "Pass the same function, or a new file."
+                )
+            return
 
 
 def _as_id(given: Any) -> str | int:
@@ -273,6 +302,7 @@ def _scanned(
 ) -> list[Found]:
     """Return what is known of each file, after reading the new ones."""
     entries = [entry for entry in entries if _is_file(entry)]
+    patients.check_noted(entries, notes)
     wanted = [entry.path for entry in entries if not _is_noted(entry, notes)]
     known = {entry.path: notes.known.get(entry.path) for entry in entries}
     with progress(len(wanted), verbose=verbose, title="Scan", unit="file") as advance:
@@ -374,6 +404,13 @@ def _with_volumes(files: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     alone = n_here == many["folder"].map(in_folder)
     mixed = many[~alone]
     said = []
+    of_patients = many.groupby(["folder", "series"])["patient"].transform("nunique")
+    if (of_patients > 1).any():
+        n_series = many[of_patients > 1].groupby(["folder", "series"]).ngroups
+        said.append(
+            f"{n_series} series have files of several patients, and one row per file."
+        )
+    alone &= of_patients == 1
     if len(mixed):
         n_series = mixed.groupby(["folder", "series"]).ngroups
         said.append(

@@ -168,13 +168,7 @@ def make_multimodal_cohort(
         target = _times(scores[:, 0], censoring, rng)
     target, scores = target[patient], scores[patient]
     means = _means(scores, signals, interaction, rng)
-    blocks = {}
-    for name, width in widths.items():
-        if isinstance(width, tuple):
-            blocks[name] = _images(name, width, means[name], patient, rng)
-        else:
-            block = _numbers(name, width, means[name], patient, rng)
-            blocks[name] = _with_categories(block, n_categories.get(name, 0))
+    blocks = _blocks(widths, n_categories, means, patient, rng)
     columns = {
         name: name if isinstance(width, tuple) else list(blocks[name])
         for name, width in widths.items()
@@ -339,6 +333,24 @@ def _means(
         for name, hidden in zip(means, (sign, sign * side), strict=False):
             means[name] = np.column_stack([means[name], interaction * hidden])
     return means
+
+
+def _blocks(
+    widths: Mapping[str, Width],
+    n_categories: Mapping[str, int],
+    means: Mapping[str, NDArray[np.float64]],
+    patient: NDArray[np.intp],
+    rng: np.random.RandomState,
+) -> dict[str, pd.DataFrame]:
+    """Draw the columns of each modality."""
+    blocks = {}
+    for name, width in widths.items():
+        if isinstance(width, tuple):
+            blocks[name] = _images(name, width, means[name], patient, rng)
+        else:
+            block = _numbers(name, width, means[name], patient, rng)
+            blocks[name] = _with_categories(block, n_categories.get(name, 0))
+    return blocks
 
 
 def _numbers(

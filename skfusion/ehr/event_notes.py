@@ -181,10 +181,10 @@ class EventNotes(EventTransformer):
         -----
         DataWarning
             If no text is visible in any row, or most index times are before all events.
-            Also if a pattern of `include` matches no code.
+            Also if codes are left out because they reveal an outcome, or a pattern of
+            `include` matches no code.
         LeakageWarning
-            If codes are left out because they reveal an outcome, or a pattern of
-            `exclude` matches no code.
+            If a pattern of `exclude` matches no code.
         """
         self._check()
         store = as_store(self.events, OWNER)

@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
@@ -196,6 +195,8 @@ class ModalityParameters(BaseEstimator):
         if isinstance(triples, str):
             # scikit-learn catches this error and draws a plain box.
             raise ValueError("nothing to draw before fit")
+        from sklearn.compose import ColumnTransformer  # which imports all learners
+
         return ColumnTransformer(list(triples))._sk_visual_block_()
 
     def _named_transformers(self) -> list[tuple[str, Any]]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sklearn.ensemble import StackingClassifier, StackingRegressor
+from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.parameters import all_params
 
 __all__ = [
@@ -35,6 +36,7 @@ _KIND_OF_TASK = {
     "numbers": "regressor",
     "survival": "survival estimator",
 }
+_STACKING = ("StackingClassifier", "StackingRegressor")
 # Estimators whose methods are those of the one that they wrap.
 _DELEGATES = (
     GridSearchCV,
@@ -82,9 +84,9 @@ def has_method(estimator: Any, name: str) -> bool:
     if hasattr(estimator, name):
         return True
     last = last_step(estimator)
-    if isinstance(last, (StackingClassifier, StackingRegressor)):
+    if isinstance(last, loaded("sklearn.ensemble", *_STACKING)):
         default = last.final_estimator is None
-        return default and (name == "predict" or isinstance(last, StackingClassifier))
+        return default and (name == "predict" or is_classifier(last))
     return isinstance(last, _DELEGATES) and has_method(last.estimator, name)
 
 

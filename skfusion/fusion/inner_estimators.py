@@ -9,31 +9,16 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse
 from sklearn.base import clone, is_classifier
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-    StackingClassifier,
-    StackingRegressor,
-    VotingClassifier,
-    VotingRegressor,
-)
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     StandardScaler,
     TargetEncoder,
 )
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from skfusion._dependencies import require
+from skfusion._dependencies import loaded, require
 from skfusion._fitting.metadata import (
     candidate_lists,
     fit_with_metadata,
@@ -101,10 +86,10 @@ SAMPLING = ("colsample_bytree", "subsample", "max_bin")
 
 # Their `transform` gives the predictions of their members.
 _ENSEMBLES = (
-    StackingClassifier,
-    StackingRegressor,
-    VotingClassifier,
-    VotingRegressor,
+    "StackingClassifier",
+    "StackingRegressor",
+    "VotingClassifier",
+    "VotingRegressor",
 )
 
 
@@ -191,6 +176,10 @@ def default_member(task: str) -> Any:
     """
     if task == "survival":
         return XGBoostSurvival()
+    # Not at the top, because they import all learners of scikit-learn.
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+
     linear: Any = Ridge(alpha=10.0)
     if task != "numbers":
         linear = LogisticRegression(C=0.01, max_iter=1000)
@@ -400,7 +389,8 @@ def _warn_of_own_predictions(modality: Modality, owner: str) -> None:
     if isinstance(modality.transformer, Pipeline):
         steps = [step for _, step in modality.transformer.steps]
     for step in steps:
-        if isinstance(step, _ENSEMBLES) and getattr(step, "cv", None) != "prefit":
+        of_members = isinstance(step, loaded("sklearn.ensemble", *_ENSEMBLES))
+        if of_members and getattr(step, "cv", None) != "prefit":
             name = type(step).__name__
             warn_user(
                 f"{owner}: modality {modality.name!r}: the features from {name} are "
@@ -432,15 +422,14 @@ def accepts_nan(estimator: Any) -> bool:
 
 
 # Learners that round their input to float32 before anything else.
-_TREES = (
-    DecisionTreeClassifier,
-    DecisionTreeRegressor,
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
+_TREES = ("DecisionTreeClassifier", "DecisionTreeRegressor")
+_FORESTS = (
+    "ExtraTreesClassifier",
+    "ExtraTreesRegressor",
+    "GradientBoostingClassifier",
+    "GradientBoostingRegressor",
+    "RandomForestClassifier",
+    "RandomForestRegressor",
 )
 
 
@@ -465,7 +454,8 @@ def takes_float32(estimator: Any) -> bool:
     >>> takes_float32(RandomForestClassifier()), takes_float32(LogisticRegression())
     (True, False)
     """
-    if isinstance(estimator, (*_TREES, XGBoostSurvival)):
+    known = loaded("sklearn.tree", *_TREES) + loaded("sklearn.ensemble", *_FORESTS)
+    if isinstance(estimator, (*known, XGBoostSurvival)):
         return True
     kinds = type(estimator).__mro__
     return any(kind.__module__.partition(".")[0] == "xgboost" for kind in kinds)

@@ -12,7 +12,7 @@ from __future__ import annotations
 __all__ = ["MOVED", "TRUSTED"]
 
 _SKFUSION = {
-    "skfusion._fitting.metadata": (
+    "skfusion._fitting.patient_meta_estimators": (
         "PatientCalibratedClassifierCV PatientRidgeCV PatientStackingClassifier "
         "PatientStackingRegressor"
     ),

@@ -75,6 +75,11 @@ class EmbeddingStore:
     path : Path
         The absolute folder.
 
+    Raises
+    ------
+    ValueError
+        If the path is empty or contains a null character, or a number is out of range.
+
     Examples
     --------
     >>> import tempfile
@@ -100,6 +105,14 @@ class EmbeddingStore:
         poll_seconds: float = 0.1,
         segments: bool = False,
     ) -> None:
+        owner = "EmbeddingStore"
+        check_number(lease_seconds, "lease_seconds", owner, low=0, exclude_low=True)
+        check_number(poll_seconds, "poll_seconds", owner, low=0)
+        if path is not None and not os.fspath(path):
+            raise ValueError(
+                "EmbeddingStore: the path is empty, e.g. of a variable that is not "
+                "set. Pass a folder, or None for the default store."
+            )
         folder = default_store_path() if path is None else expanded_path(path)
         if "\0" in str(folder):
             raise ValueError("EmbeddingStore: the path contains a null character.")

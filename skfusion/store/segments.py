@@ -358,7 +358,7 @@ class SegmentFolder:
                 self._set_aside(segment.path.name)
                 raise _Changed(found) from None
             for position, value in zip(mine.tolist(), values, strict=True):
-                found[keys[position]] = value
+                found[keys[position]] = np.asarray(value)  # of one number as well
         return found
 
     def _set_aside(self, name: str) -> None:

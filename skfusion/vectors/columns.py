@@ -59,7 +59,7 @@ class VectorColumns(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    skfusion.vectors.read_embeddings : Read vectors by id from a file.
+    skfusion.read_embeddings : Read vectors by id from a file.
     skfusion.ImageEmbedder : Transformer from images to vectors.
 
     Notes

@@ -143,3 +143,16 @@ def test_a_killed_run_goes_on(table, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "13 of 14 cells are embedded" in done.stdout
     assert entries(tmp_path) == 12
+
+
+@pytest.mark.filterwarnings("ignore:.*embedding store in:UserWarning")
+@pytest.mark.parametrize("segments", [[], ["--segments"]])
+def test_a_store_that_keeps_nothing_is_an_error(table, tmp_path, capsys, segments):
+    before = table.read_bytes()
+    call = ["embed", str(table), "--image", "film", "--input-size", "32", *segments]
+    assert main([*call, "--store", str(table)]) == 2
+    assert "the store is a file, expected a folder" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    assert main([*call, "--store", str(table / "store")]) == 1
+    text = capsys.readouterr().err
+    assert "the store cannot be used, so no embedding was kept" in text

@@ -17,6 +17,7 @@ from skfusion.cli.settings import read_settings
 from skfusion.image import Preprocessing
 from skfusion.image.embedding import engine_choice
 from skfusion.image.embedding.engine_choice import EngineChoice
+from skfusion.image.networks import inference
 
 FILE = """
 table = "cohort.csv"
@@ -62,7 +63,9 @@ def test_openvino_is_chosen_said_and_kept_apart(folder, monkeypatch, capsys):
     net.append(torch.nn.Flatten())
     net.preprocessing = Preprocessing(32, mean=(0.5,) * 3, std=(0.5,) * 3)
     cohort.modalities[0][1].set_params(backbone=net.eval())
+    n_known = len(inference._compiled)
     embed(cohort)
+    assert len(inference._compiled) == n_known + 1  # compiled once, to choose
     said = " ".join(capsys.readouterr().err.split())
     version = openvino.__version__.partition("-")[0]
     assert f"eye: OpenVINO {version} computes the embeddings" in said

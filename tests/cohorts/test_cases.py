@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 
 from skfusion import EventStore
-from skfusion.cohorts import FlowChart, flow_chart, link_images, make_cases
+from skfusion.cohorts import (
+    FlowChart,
+    flow_chart,
+    link_images,
+    link_report,
+    make_cases,
+)
 from skfusion.cohorts.flow import Step
 from skfusion.ehr import cases_from_stays
 from skfusion.exceptions import DataWarning
@@ -356,6 +362,44 @@ def test_a_flow_chart_without_small_counts_shows_everything():
     assert "<table" in chart._repr_html_()
 
 
+@pytest.mark.parametrize("min_cell", [0, -1, "5", 2.5])
+def test_the_smallest_count_is_checked(store, min_cell):
+    cases = make_cases(store, outcome=None)
+    with pytest.raises(ValueError, match="FlowChart: min_cell must be an integer"):
+        flow_chart(cases, min_cell=min_cell)
+
+
+def test_a_flow_chart_of_other_rows_is_refused(store):
+    cases = make_cases(store, outcome=None)
+    for table in (cases[:2], pd.concat([cases, cases]), cases[cases["stay_id"] < 0]):
+        n = len(table)
+        with pytest.raises(ValueError, match=f"has {n} rows, the chart counts 4, .*ex"):
+            flow_chart(table)
+    drawn = cases.iloc[[0, 0, 0, 0]]  # as many rows, of fewer patients
+    with pytest.raises(ValueError, match="has 1 patients, the chart counts 3"):
+        flow_chart(drawn)
+    more = cases.assign(age=50).sort_values("index_time", ascending=False)
+    assert str(flow_chart(more)) == str(flow_chart(cases))
+
+
+def test_a_complete_case_cohort_is_counted(store):
+    films = pd.DataFrame({"patient": [1, 4], "path": ["a", "b"]})
+    films["available"] = START
+    on = ("subject_id", "patient")
+    reason = "have no film in time"
+    cases = make_cases(
+        store,
+        after="24h",
+        exclude={reason: lambda c: link_images(c, films, on)["image"].isna()},
+    )
+    linked = link_images(cases, films, on)
+    assert linked["image"].tolist() == ["a", "a", "b"]
+    chart = flow_chart(linked)
+    assert chart.steps[0].left_out[reason] == 1
+    assert chart.parts["with image"] == len(linked) == 3
+    assert link_report(linked).cases["linked"] == 3
+
+
 def test_the_flow_chart_is_drawn():
     pyplot = pytest.importorskip("matplotlib.pyplot")
     chart = FlowChart(
@@ -382,8 +426,13 @@ def test_the_flow_chart_is_drawn():
     assert not any("3 have" in text for text in texts)
     axis.figure.canvas.draw()
     boxes = [patch.get_window_extent() for patch in axis.patches[:3]]
+    notes = [text for text in axis.texts if text.get_text().startswith("<10: from 1")]
+    assert len(notes) == 1
+    below = notes[0].get_window_extent()
+    assert below.y1 <= min(box.y0 for box in boxes) + 1
+    assert below.y0 >= axis.figure.bbox.y0
     for text in axis.texts:
-        if text.get_text():
+        if text.get_text() and text not in notes:
             inside = text.get_window_extent()
             assert any(
                 box.x0 <= inside.x0
@@ -393,6 +442,84 @@ def test_the_flow_chart_is_drawn():
                 for box in boxes
             ), text.get_text()
     pyplot.close(axis.figure)
+
+
+def test_withheld_numbers_are_sentences_with_a_note():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    steps = [
+        Step("stays", 300, 200, {"ended early": 40, "have no end": 3}),
+        Step("cases", 257, 180, {}),
+    ]
+    chart = FlowChart(steps, {"died": 24, "with ct": 250})
+    assert "left out: ended early (number withheld)" in str(chart)
+    axis = chart.plot()
+    texts = " ".join(text.get_text() for text in axis.texts)
+    assert "ended early (number withheld)" in " ".join(texts.split())
+    assert "Number withheld: a number below 10 would follow from it." in texts
+    assert ">: all but 1 to 9 cases." in texts
+    pyplot.close(axis.figure)
+    axis = FlowChart(steps, {"died": 24}, min_cell=1).plot()  # all are shown
+    assert not any("from 1" in text.get_text() for text in axis.texts)
+    pyplot.close(axis.figure)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "horizon", "text"),
+    [
+        (["died", "stay"], "2d", "died within, or still in hospital after, 2 days"),
+        ("stay", "1d", "still in hospital after 1 day"),
+        (iter(["died"]), "36h", "died within 1.5 days"),
+        (["stay", "LAB//x"], "2d", "LAB//x within, or still in hospital after, 2 days"),
+        ("died", None, "died"),
+    ],
+)
+def test_the_outcome_in_the_flow_chart(store, outcome, horizon, text):
+    cases = make_cases(store, after="24h", outcome=outcome, horizon=horizon)
+    assert next(iter(flow_chart(cases).parts)) == f"outcome: {text}"
+
+
+def test_early_deaths_are_no_short_stays():
+    """A table of stays, two of which end by death within the horizon."""
+    start = pd.Series([START] * 6)
+    stays = pd.DataFrame({"stay_id": range(6), "subject_id": range(6), "start": start})
+    stays["end"] = at([30, 40, 50, 400, 400, 60])
+    stays["died"] = [True, False, True, True, False, False]
+    stays["kind"] = "hospital"
+    how = {"after": "24h", "horizon": "7d"}
+    with pytest.warns(DataWarning, match=r"2 cases died in the stay .*'died', 'stay'"):
+        cases = make_cases(stays, outcome="stay", **how)
+    assert cases["outcome"].sum() == 2
+    early = {"died early": lambda c: c["died"].fillna(False) & ~c["outcome"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        left = make_cases(stays, outcome="stay", exclude=early, **how)
+        none = make_cases(stays[stays["stay_id"] != 0][3:], outcome="stay", **how)
+    assert flow_chart(left, min_cell=1).steps[0].left_out == {"died early": 2}
+    assert len(none) == 2
+    # For index times of a table, and for stays in intensive care.
+    events = pd.DataFrame({"subject_id": [0, 3], "time": START, "code": "LAB//x"})
+    record = EventStore.from_frame(events, stays=stays.iloc[[0, 3]].assign(kind="icu"))
+    given = pd.DataFrame({"subject_id": [0, 3], "index_time": at([20, 20])})
+    with pytest.warns(DataWarning, match="1 cases died in the stay"):
+        cases = make_cases(record, given, kind="icu", outcome="stay", horizon="7d")
+    assert flow_chart(cases).parts == {"outcome: still in the stay after 7 days": 1}
+
+
+def test_what_is_unknown_of_discharged_patients_is_told(store):
+    how = {"after": "24h", "outcome": ["died", "stay"], "horizon": "40d"}
+    told = (
+        "2 cases without the outcome have no event after the horizon.*2 of them were "
+        "discharged within the horizon, of whom the length of the stay is known, and "
+        "only a death after discharge is unknown.*raises its rate"
+    )
+    with pytest.warns(DataWarning, match=told):
+        make_cases(store, **how)
+    first = {"are of subject 1": lambda table: table["subject_id"] == 1}
+    with pytest.warns(DataWarning, match="1 cases without .*1 of them were discharged"):
+        make_cases(store, exclude=first, **how)
+    how["outcome"] = "DIAGNOSIS//*"
+    with pytest.warns(DataWarning, match="only an event of the outcome after"):
+        make_cases(store, **how)
 
 
 def test_links_are_added_to_the_flow_chart(store):

@@ -15,6 +15,8 @@ import pytest
 from dicom_files import as_bytes, dataset
 
 from skfusion import EventStore
+from skfusion.cohorts import flow_chart, link_images, make_cases
+from skfusion.exceptions import DataWarning
 
 pytest.importorskip("duckdb")
 
@@ -98,3 +100,54 @@ def test_the_page_runs_as_printed(archive):
     seen = test.globs["X"]["image"].notna().sum()
     assert 100 < seen < 230
     assert (archive / "scan.jsonl").exists()
+
+
+def test_films_without_headers_as_printed(tmp_path, monkeypatch):
+    """The blocks of the page without a prompt, with a number that starts with 0."""
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    films, complete = [block for block in blocks if ">>>" not in block]
+    monkeypatch.chdir(tmp_path)
+    numbers = {"a": "0012345", "b": "0012346", "c": None}
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "Patient.ndjson").write_text(
+        "\n".join(
+            json.dumps(
+                {"resourceType": "Patient", "id": person}
+                | (
+                    {
+                        "identifier": [
+                            {"system": "urn:hospital:mrn", "value": number},
+                            {"system": "urn:other", "value": "0012345"},
+                        ]
+                    }
+                    if number
+                    else {}
+                )
+            )
+            for person, number in numbers.items()
+        )
+    )
+    (tmp_path / "films.csv").write_text(
+        "mrn,path,acquired\n0012345,films/a.png,2024-03-01 08:30\n"
+        "0012346,films/b.png,2024-03-02 07:30\n999,films/c.png,2024-03-01 08:30\n"
+    )
+    start = pd.Timestamp("2024-03-01 08:00")
+    stays = pd.DataFrame({"stay_id": range(3), "subject_id": list(numbers)})
+    stays = stays.assign(start=start, end=start + pd.Timedelta("30d"), died=False)
+    events = pd.DataFrame({"subject_id": list("abc"), "time": start, "code": "LAB//x"})
+    events.loc[3] = ["a", start + pd.Timedelta("60d"), "MEDS_DEATH"]
+    names = {
+        "store": EventStore.from_frame(events, stays=stays.assign(kind="hospital")),
+        "make_cases": make_cases,
+        "link_images": link_images,
+        "flow_chart": flow_chart,
+    }
+    exec(films, names)
+    assert names["mapping"] == {"0012345": "a", "0012346": "b"}
+    with pytest.warns(DataWarning, match="1 without a patient"):
+        exec(complete, names)
+    # The film of b is there in time only without the delay of two hours.
+    assert names["linked"]["image"].tolist() == ["films/a.png"]
+    left_out = names["chart"].steps[0].left_out
+    assert left_out == {"have no film in time": 2}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -171,6 +173,7 @@ def test_links_are_those_of_a_search_by_instant(pair, window, delay):
     check_against_oracle(*pair, window, delay, BERLIN)
 
 
+EARLY = pd.Timestamp("2024-03-01 12:00")
 NOON = pd.Timestamp("2024-03-02 12:00")
 
 
@@ -327,8 +330,10 @@ def test_ids_of_different_kinds_are_refused():
     images = pd.DataFrame({"patient": ["7"], "path": ["a"], "available": [NOON]})
     with pytest.raises(TypeError, match="integers in 'patient' of cases and text"):
         link_images(cases, images, "patient")
-    images["patient"] = [7.0]  # whole numbers are as integers
-    link_images(cases, images, "patient")
+    for dtype in (float, object):  # whole numbers are as integers
+        images["patient"] = pd.Series([7.0], dtype=dtype)
+        found = link_images(cases, images.assign(available=EARLY), "patient")
+        assert found["image"].tolist() == ["a"]
     images["patient"] = [7.5]
     with pytest.raises(TypeError, match="integers or text"):
         link_images(cases, images, "patient")
@@ -463,6 +468,34 @@ def test_dtypes_of_ids(dtype):
         }
     )
     assert link_images(cases, images, "patient")["image"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("delay", ["2h", pd.Timedelta("90min"), 0, "0h", None])
+def test_a_delay_that_was_given_is_no_warning(delay):
+    cases = pd.DataFrame({"patient": range(30), "index_time": [NOON] * 30})
+    images = pd.DataFrame({"patient": range(30), "path": [f"{i}" for i in range(30)]})
+    images["acquired"] = NOON - pd.Timedelta("3h")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = link_images(cases, images, "patient", reporting_delay=delay)
+    assert [one.category for one in caught] == [LeakageWarning] * (delay is None)
+    text = str(link_report(found))
+    stated = "" if not delay else rf" \+ {re.escape(str(delay))}"
+    assert re.search(rf"images  assumed available at acquisition{stated} +30", text)
+    known = images.assign(available=images["acquired"])
+    assert "assumed" not in str(link_report(link_images(cases, known, "patient")))
+
+
+def test_a_report_of_other_rows_is_refused():
+    cases = pd.DataFrame({"patient": [7, 8], "index_time": [NOON] * 2})
+    images = pd.DataFrame({"patient": [7], "path": ["a"], "available": [EARLY]})
+    found = link_images(cases, images, "patient")
+    for table in (found[found["image"].notna()], found.head(1)):
+        with pytest.raises(ValueError, match="has 1 rows, the report counts 2"):
+            link_report(table)
+    assert link_report(found[::-1].assign(age=50)).cases["linked"] == 1
+    with pytest.raises(ValueError, match="LinkReport: min_cell must be an integer"):
+        link_report(found, min_cell=-1)
 
 
 @pytest.mark.parametrize("null", ["", "  ", "nan", "<NA>", "None"])

@@ -85,6 +85,7 @@ def test_files_of_mimic_cxr_are_found(cxr):
         (METADATA.replace("10000764", "x"), ValueError, "1 of 5 cells"),
         (METADATA.replace("c-2", "c-1"), ValueError, "1 rows of the table of metadata"),
         (METADATA.replace("c-2", ""), ValueError, "1 of 5 rows .* no dicom_id"),
+        ("", ValueError, "metadata.csv is no table of CSV"),
     ],
 )
 def test_a_broken_table_of_mimic_cxr(cxr, text, error, message):
@@ -202,6 +203,31 @@ def test_concepts_of_omop_without_a_name_are_not_known():
     with pytest.warns(DataWarning, match="3 of 3 images have a modality whose"):
         images = read_omop_images(database)
     assert images["modality"].tolist() == [None, None, None]
+    database.close()
+
+
+def test_gaps_and_odd_cells_of_omop(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    rows = pd.DataFrame(
+        {
+            "person_id": pd.array([7, None, 9], dtype="Int64"),
+            "image_occurrence_date": ["2024-03-01", None, "2024-03-02"],
+            "local_path": ["", r"C:\scans\ü.dcm", "ct"],
+            "wadors_uri": [" ", None, "https://pacs"],
+            "image_study_uid": [12.0, None, 13.0],
+        }
+    )
+    database = duckdb.connect()
+    database.register("given", rows)
+    database.execute("create table image_occurrence as select * from given")
+    message = (
+        "of 3 images, 1 have no person_id, 1 have no readable date, 1 have no path"
+    )
+    with pytest.warns(DataWarning, match=message):
+        images = read_omop_images(database, folder=tmp_path)
+    place = str(tmp_path / "ct")
+    assert images["path"].tolist() == [None, r"C:\scans\ü.dcm", place]
+    assert images["study"].tolist() == ["12", None, "13"]
     database.close()
 
 
@@ -357,6 +383,17 @@ def test_a_resource_of_the_wrong_shape_is_located_and_not_quoted(tmp_path):
     assert "Doe" not in str(caught.value)
 
 
+def test_a_series_of_an_export_that_is_listed_again(tmp_path):
+    folder = write_lines(tmp_path, study(), study(), study(id="other", series=None))
+    with pytest.warns(DataWarning, match=r"series that are listed again \(left out\)"):
+        images = read_fhir_images(folder)
+    once = read_fhir_images(write_lines(tmp_path, study()))
+    assert images["series"].tolist() == [*once["series"], None]
+    odd = study(series=[{"uid": "1.2", "number": [1]}])
+    with pytest.raises(ValueError, match="line 1 of .* not a valid ImagingStudy"):
+        read_fhir_images(write_lines(tmp_path, odd))
+
+
 def test_a_date_of_an_export_is_the_end_of_its_day(tmp_path):
     folder = write_lines(tmp_path, study(started="2024-03-01", series=[]))
     images = read_fhir_images(folder, time_zone="America/New_York")
@@ -389,6 +426,11 @@ def test_files_of_a_scan_are_joined_by_series(tmp_path):
     assert images["acquired"][0] == pd.Timestamp("2024-03-01 08:45:10.5")
     with pytest.raises(ValueError, match="'series'"):
         read_fhir_images(folder, files=files.drop(columns="series"))
+    # As a scan is after a file of CSV.
+    files["acquired"] = files["acquired"].astype(str)
+    with pytest.warns(DataWarning, match="no file for 1 of 3 series"):
+        again = read_fhir_images(folder, files=files, time_zone="America/New_York")
+    pd.testing.assert_frame_equal(again, images)
 
 
 def test_a_header_gives_the_time_of_a_date_of_omop():

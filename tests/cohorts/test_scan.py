@@ -256,6 +256,15 @@ def test_slices_of_a_volume_are_one_image(tmp_path):
         assert len(scan_images(tmp_path)) == 6
 
 
+def test_slices_of_several_patients_are_no_volume(tmp_path):
+    for number in range(4):  # a series whose UID was given twice
+        write(tmp_path / f"{number}", Modality="CT", PatientID=f"p{number // 2}")
+    with pytest.warns(DataWarning, match="1 series have files of several patients"):
+        images = scan_images(tmp_path)
+    assert images["patient"].tolist() == ["p0", "p0", "p1", "p1"]
+    assert images["instances"].tolist() == [1] * 4
+
+
 def test_patient_ids_can_be_replaced_before_anything_is_written(tmp_path):
     folder, index = tmp_path / "images", tmp_path / "index.jsonl"
     for i in range(3):
@@ -305,6 +314,25 @@ def test_what_a_callable_may_return(tmp_path, given, kept):
     assert images["patient"].tolist() == [kept, 1]
     again = scanned(folder, patient=numbers.get, index=index)
     pd.testing.assert_frame_equal(images, again)
+
+
+def test_a_scan_is_resumed_with_the_same_function_of_patients(tmp_path):
+    """Two keys of a hash would make two patients of one."""
+    folder, index = tmp_path / "images", tmp_path / "index.jsonl"
+    write(folder / "a", PatientID="")
+    write(folder / "b")
+
+    def keyed(key):
+        return lambda name: f"{key}-{name}"
+
+    first = scanned(folder, patient=keyed("one"), index=index)
+    again = scanned(folder, patient=keyed("one"), index=index)
+    pd.testing.assert_frame_equal(first, again)
+    write(folder / "c")
+    with pytest.raises(ValueError, match="patient gives another id than in the scan"):
+        scanned(folder, patient=keyed("two"), index=index)
+    third = scanned(folder, patient=keyed("one"), index=index)
+    assert third["patient"].tolist() == [None, "one-p7", "one-p7"]
 
 
 @pytest.mark.parametrize("given", [b"hash", True, 1.5, ("a",), float("inf")])

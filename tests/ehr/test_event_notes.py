@@ -152,7 +152,7 @@ def test_rows_may_be_in_any_order():
 def test_what_reveals_the_outcome_is_left_out():
     frame = table()
     frame["code"] = frame["code"].replace("NOTE//nurse", "NOTE//DISCHARGE")
-    with pytest.warns(LeakageWarning, match="left out 1 of 2 codes"):
+    with pytest.warns(DataWarning, match="left out 1 of 2 codes"):
         notes = EventNotes(store_of(frame), include=["NOTE//*"]).fit(cases())
     assert notes.codes_ == ["NOTE//radiology"]
 

@@ -408,3 +408,17 @@ def test_resolve_store(tmp_path, monkeypatch):
     assert resolve_store(None) is None
     assert resolve_store(store) is store
     assert resolve_store("here").path == resolve_store(tmp_path / "here").path
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"path": ""}, "path is empty"),
+        ({"lease_seconds": 0}, "lease_seconds"),
+        ({"lease_seconds": float("nan")}, "lease_seconds"),
+        ({"poll_seconds": -1}, "poll_seconds"),
+    ],
+)
+def test_parameters_of_a_store_are_checked(tmp_path, how, message):
+    with pytest.raises(ValueError, match=f"EmbeddingStore: .*{message}"):
+        EmbeddingStore(**{"path": tmp_path, **how})

@@ -254,6 +254,13 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- stores with segments
 
 
+def test_an_array_of_one_number_is_an_array(tmp_path):
+    SegmentFolder(tmp_path).write({"a": np.array(3.0, dtype=np.float32)})
+    found = SegmentFolder(tmp_path).get(["a"])["a"]
+    assert isinstance(found, np.ndarray)
+    assert (found.shape, float(found)) == ((), 3.0)
+
+
 def test_a_store_of_segments(tmp_path, recorder):
     compute = recorder()
     store = EmbeddingStore(tmp_path, segments=True)

@@ -206,9 +206,10 @@ def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
     warn_of_modality(
         "outcomes",
         f"{type(estimator).__name__}: left out {len(places)} of {included.sum()} "
-        f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep "
-        "them, or name them in exclude to confirm it.",
-        LeakageWarning,
+        f"codes, which reveal an outcome: {shown}{more}. They are no features, so "
+        "nothing leaks. Name them beside 'outcomes' in exclude to confirm it, as in "
+        f"exclude=('outcomes', {codes[places[0]]!r}).",
+        DataWarning,
     )
 
 

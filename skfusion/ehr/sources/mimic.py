@@ -395,9 +395,10 @@ def read_mimic(
     stays: list[pd.DataFrame] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
-    """Read events from the tables of MIMIC-III [1]_ or MIMIC-IV [2]_.
+    """Read events from the tables of MIMIC-III or MIMIC-IV.
 
-    The columns of the table ``patients`` determine the version.
+    The columns of the table ``patients`` determine the version, MIMIC-III [1]_ or
+    MIMIC-IV [2]_.
 
     Parameters
     ----------

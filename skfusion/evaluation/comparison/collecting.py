@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,18 @@ from skfusion.evaluation.comparison.scoring import prediction_table, score_and_t
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
 from skfusion.evaluation.comparison.verdict import Facts, facts_of, judge
-from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.metrics import Metric, SearchScore
 from skfusion.evaluation.statistics.disclosure import MIN_CELL, WITHHELD, count_text
+from skfusion.fusion.estimator_kinds import last_step
+from skfusion.fusion.inner_estimators import ends_in_predictor
+from skfusion.fusion.restriction import fusions_within
 from skfusion.modality import Modality, presence_mask
 
-__all__ = ["collect"]
+__all__ = ["collect", "searches_of"]
+
+
+# Values of a parameter of a search that are written out.
+MOST_VALUES = 8
 
 
 def collect(
@@ -102,6 +109,7 @@ def collect(
         cohort_=_facts(modalities, presence, study),
         settings_={
             **_settings_of(design, facts, claims),
+            "searches": searches_of(arms, study),
             "n_repeats": int(described["n_repeats"].max()),
             "seed": seed,
             "quick": quick,
@@ -133,6 +141,81 @@ def _settings_of(design: Design, facts: Facts, claims: Claims) -> dict[str, Any]
     }
 
 
+def searches_of(arms: Sequence[Strategy], study: Study) -> list[dict[str, str]]:
+    """Return what searches try, by which score and on which folds.
+
+    Parameters
+    ----------
+    arms : list of Strategy
+        Arms of the comparison.
+    study : Study
+        Cohort.
+
+    Returns
+    -------
+    list of dict of str to str
+        ``strategy``, ``grid``, ``score`` and ``folds`` of each search. Single
+        modalities in the learner of a fusion have its search and are left out.
+    """
+    found = []
+    for arm in arms:
+        search = arm.estimator
+        grid = getattr(search, "param_grid", None)
+        if grid is None:
+            grid = getattr(search, "param_distributions", None)
+        is_matched = arm.role != "fusion" and bool(arm.fusion)
+        if is_matched or grid is None:
+            continue
+        found.append(
+            {
+                "strategy": arm.name,
+                "grid": _grid_text(grid),
+                "score": _score_text(search.scoring),
+                "folds": _fold_text(search.cv, study),
+            }
+        )
+    return found
+
+
+def _grid_text(grid: Any) -> str:
+    parts = [grid] if isinstance(grid, Mapping) else list(grid)
+    texts = []
+    for part in parts:
+        named = [f"{name} ({_values_text(part[name])})" for name in part]
+        texts.append(", ".join(named) or "the parameters as they are")
+    return ", or ".join(texts)
+
+
+def _values_text(values: Any) -> str:
+    """Return the values of a parameter, of which objects are named by their class."""
+    if not isinstance(values, (list, tuple, np.ndarray)):
+        return "from a distribution"
+    plain = (str, bool, int, float, np.generic, type(None))
+    texts = [
+        str(value) if isinstance(value, plain) else type(value).__name__
+        for value in values
+    ]
+    if len(texts) <= MOST_VALUES:
+        return ", ".join(texts)
+    return f"{texts[0]} to {texts[-1]}, {len(texts)} values"
+
+
+def _score_text(scoring: Any) -> str:
+    if isinstance(scoring, SearchScore):
+        return f"the {scoring.metric.label}"
+    if scoring is None:
+        return "the default score of the estimator"
+    return scoring if isinstance(scoring, str) else "a scorer of the user"
+
+
+def _fold_text(cv: Any, study: Study) -> str:
+    n_folds = 5 if cv is None else cv
+    if not isinstance(n_folds, (int, np.integer)):
+        n_folds = getattr(cv, "n_splits", None)
+    text = "the folds of a splitter" if n_folds is None else f"{n_folds} inner folds"
+    return text if study.groups is None else f"{text} by patient"
+
+
 def _described_arms(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
     """Return the table of strategies."""
     return pd.DataFrame(
@@ -143,6 +226,7 @@ def _described_arms(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
             "modality": [arm.modality for arm in arms],
             "fusion": [arm.fusion or None for arm in arms],
             "estimator": [_class_of(arm, arms) for arm in arms],
+            "learner": [_learner_of(arm, arms) for arm in arms],
             "n_repeats": [run.n_repeats[arm.name] for arm in arms],
         },
         index=pd.Index([arm.name for arm in arms], name="strategy"),
@@ -154,6 +238,27 @@ def _class_of(arm: Strategy, arms: Sequence[Strategy]) -> str:
         return type(arm.estimator).__name__
     fusion = next(other for other in arms if other.name == arm.fusion)
     return f"member of {type(fusion.estimator).__name__}"
+
+
+def _learner_of(arm: Strategy, arms: Sequence[Strategy]) -> str:
+    """Return the class of what learns in a strategy, as the default may be unknown."""
+    estimator = arm.estimator
+    if estimator is None:
+        estimator = next(other.estimator for other in arms if other.name == arm.fusion)
+    fusion = next(iter(fusions_within(estimator).values()), None)
+    if fusion is None:
+        return type(last_step(estimator)).__name__
+    if not hasattr(fusion, "estimator"):
+        return "network"
+    learners = [
+        transformer
+        if not isinstance(transformer, str) and ends_in_predictor(transformer)
+        else fusion._estimator_of("estimator")
+        for name, transformer, _ in fusion.modalities
+        if arm.modality in (None, name)
+    ]
+    names = [type(last_step(learner)).__name__ for learner in learners]
+    return ", ".join(dict.fromkeys(names))
 
 
 def _describe(design: Design) -> str:

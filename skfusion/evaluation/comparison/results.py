@@ -24,7 +24,11 @@ from skfusion.evaluation.comparison.probabilities import (
     risk_distribution,
 )
 from skfusion.evaluation.comparison.running import Context, fit_on, seeded
-from skfusion.evaluation.comparison.validation import ExternalValidation, validate
+from skfusion.evaluation.comparison.validation import (
+    Development,
+    ExternalValidation,
+    validate,
+)
 from skfusion.evaluation.comparison.verdict import Verdict, deciding_difference
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
@@ -85,7 +89,8 @@ class FusionComparison(SecondaryAnalyses):
     strategies_ : DataFrame
         One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
         ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
-        restriction), ``estimator`` (class name), ``n_repeats``.
+        restriction), ``estimator`` (class name), ``learner`` (class of
+        what learns inside it), ``n_repeats``.
     metrics_ : list of Metric
         Metrics, of which the first one determines the verdict.
     verdict_ : Verdict
@@ -218,8 +223,9 @@ class FusionComparison(SecondaryAnalyses):
         Returns
         -------
         ExternalValidation
-            Scores with confidence intervals, differences of the fitted models, and
-            calibration with and without recalibration.
+            Scores with confidence intervals, differences of the fitted models,
+            calibration with and without recalibration, and in ``gains_`` the gain of
+            each fusion here beside that of the comparison.
         """
         settings = self.settings_
         return validate(
@@ -232,6 +238,7 @@ class FusionComparison(SecondaryAnalyses):
             claims=Claims(
                 settings["primary"], settings["smallest_gain"], settings["margin"]
             ),
+            development=Development(self.differences_, self.tests_),
         )
 
     def importance(
@@ -253,7 +260,9 @@ class FusionComparison(SecondaryAnalyses):
         Each fusion is fitted again on the training set of each fold, as it was in the
         comparison. The model explains and scores the held-out rows of this fold, with
         its training rows as the background. The importance of one fitted model depends
-        on its training set and its seed. Its range over the models shows how much.
+        on its training set and its seed. Its range over the models shows how much. A
+        modality without information has a share above 0 as well: ``null_share=True``
+        shows which share it has by chance.
 
         Parameters
         ----------

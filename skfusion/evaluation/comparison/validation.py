@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,46 @@ from skfusion.evaluation.comparison.study import (
     find_task,
     is_fine,
 )
-from skfusion.evaluation.comparison.verdict import Verdict, facts_of, judge
+from skfusion.evaluation.comparison.verdict import Facts, Verdict, facts_of, judge
 from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.statistics.disclosure import without_small_counts
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.splits import inner_folds
 
-__all__ = ["ExternalValidation", "external_study", "validate", "warn_of_seen"]
+__all__ = [
+    "Development",
+    "ExternalValidation",
+    "external_study",
+    "gain_table",
+    "validate",
+    "warn_of_seen",
+]
 
 
 OWNER = "FusionComparison.validate"
 CLIP = 1e-6
 N_FOLDS = 5
+
+
+GAIN_COLUMNS = [
+    *("strategy", "reference", "best_in", "metric"),
+    *("development", "development_low", "development_high"),
+    *("external", "external_low", "external_high"),
+]
+
+
+@dataclass(frozen=True)
+class Development:
+    """Differences of the comparison whose models are validated.
+
+    Attributes
+    ----------
+    differences, tests : DataFrame
+        Tables as in `FusionComparison`.
+    """
+
+    differences: pd.DataFrame
+    tests: pd.DataFrame
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +107,13 @@ class ExternalValidation:
         Size of the external cohort.
     notes_ : list of str
         Notes.
+    gains_ : DataFrame
+        The difference of each fusion from a single modality in the comparison and in
+        the external cohort, by the primary metric: ``strategy``, ``reference``,
+        ``best_in`` (where this single modality is the best one: ``"both"``,
+        ``"external"`` or ``"comparison"``, with a row of its own for each if they
+        differ), ``metric``, and ``development`` and ``external``, each with ``_low``
+        and ``_high``.
 
     Examples
     --------
@@ -94,6 +130,9 @@ class ExternalValidation:
     >>> external = result.validate(X[150:], y[150:])
     >>> external.n_rows, external.scores_.shape
     (150, (3, 5))
+    >>> external.gains_[["strategy", "reference", "best_in"]]
+      strategy      reference best_in
+    0     late  image in late    both
     """
 
     __module__ = "skfusion.evaluation"
@@ -107,12 +146,21 @@ class ExternalValidation:
     n_rows: int
     n_patients: int
     notes_: list[str] = field(default_factory=list)
+    gains_: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __repr__(self) -> str:
         return (
             f"<ExternalValidation on {self.n_rows} rows of {self.n_patients} patients: "
             f"{self.verdict_.outcome}>"
         )
+
+    def __str__(self) -> str:
+        lines = [repr(self), self.verdict_.text]
+        if len(self.gains_):
+            shown = self.gains_.round(3)
+            lines += ["", "In the comparison and in the external cohort:"]
+            lines.append(shown.to_string(index=False))
+        return "\n".join([*lines, *map(without_small_counts, self.notes_)])
 
 
 def validate(
@@ -124,6 +172,7 @@ def validate(
     metrics: Sequence[Metric],
     labels: Mapping[str, str],
     claims: Claims,
+    development: Development,
 ) -> ExternalValidation:
     """Fit all strategies on the cohort of a comparison and test another cohort.
 
@@ -141,6 +190,8 @@ def validate(
         Name of each arm in the text.
     claims : Claims
         What was declared before the comparison.
+    development : Development
+        Differences of the comparison.
 
     Returns
     -------
@@ -175,18 +226,92 @@ def validate(
         splits=design.text,
         n_trained=context.study.n_patients(np.arange(len(context.study.y))),
     )
+    gains = gain_table(found.differences, found.tests, development)
+    verdict = judge(found.tests, found.differences, facts)
+    other = _other_references(gains, labels, facts)
     return ExternalValidation(
         found.scored.score_table().drop(columns=["n_repeats", "n_folds"]),
         found.differences,
         found.tests,
         _recalibrated(arms, run, external, context.seed),
         prediction_table(arms, run, external, design),
-        judge(found.tests, found.differences, facts),
+        replace(verdict, details=" ".join([verdict.details, *other])),
         len(rows),
         found.n_patients,
         [f"Warning: {line}" for line, _ in told]
         + [f"Warning: {line}" for _, line in run.warnings],
+        gains,
     )
+
+
+# -- gains in both cohorts ------------------------------------------------------------
+
+
+def gain_table(
+    differences: pd.DataFrame, tests: pd.DataFrame, development: Development
+) -> pd.DataFrame:
+    """Return the gains over the best single modalities of both cohorts.
+
+    Parameters
+    ----------
+    differences, tests : DataFrame
+        Tables of the external cohort, as in `FusionComparison`.
+    development : Development
+        Those of the comparison.
+
+    Returns
+    -------
+    DataFrame
+        As `ExternalValidation.gains_`. The best single modality of the external cohort
+        is the first row of a fusion.
+    """
+    rows: list[dict[str, Any]] = []
+    if not len(tests) or not len(development.tests):
+        return pd.DataFrame(rows, columns=GAIN_COLUMNS)
+    metric = differences["metric"].iloc[0]  # the primary one is the first
+    known = development.tests.set_index("strategy")["reference"]
+    for fusion, here in tests[["strategy", "reference"]].itertuples(index=False):
+        there = known.get(fusion, here)
+        places = {here: "both"}
+        if here != there:
+            places = {here: "external", there: "comparison"}
+        for reference, place in places.items():
+            row: dict[str, Any] = {"strategy": fusion, "reference": reference}
+            row["best_in"] = place
+            row["metric"] = metric
+            for name, table in (
+                ("development", development.differences),
+                ("external", differences),
+            ):
+                row |= _difference(name, table, fusion, reference, metric)
+            rows.append(row)
+    return pd.DataFrame(rows, columns=GAIN_COLUMNS)
+
+
+def _difference(
+    name: str, table: pd.DataFrame, fusion: str, reference: str, metric: str
+) -> dict[str, float]:
+    own = (table["strategy"] == fusion) & (table["reference"] == reference)
+    found = table.loc[own & (table["metric"] == metric), ["estimate", "low", "high"]]
+    values = found.iloc[0] if len(found) else [np.nan] * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+
+
+def _other_references(
+    gains: pd.DataFrame, labels: Mapping[str, str], facts: Facts
+) -> list[str]:
+    """Return a sentence for each fusion whose best single modality is another one."""
+    found = []
+    for row in gains[gains["best_in"] == "comparison"].to_dict("records"):
+        interval = {"low": row["external_low"], "high": row["external_high"]}
+        fusion = labels[row["strategy"]]
+        found.append(
+            f"The best single modality of the comparison was another one, "
+            f"{labels[row['reference']]}: from it, {fusion} differs by "
+            f"{facts.signed(row['external'])} ({facts.interval(interval)}) here and by "
+            f"{facts.signed(row['development'])} in the comparison."
+        )
+    return found
 
 
 def warn_of_seen(context: Context, external: Study, owner: str = OWNER) -> None:

@@ -421,9 +421,13 @@ class _Signs:
 
     def _size(self) -> str:
         rarer = count_text(self.facts.n_patients_rarer, None, self.min_cell)
-        words = rarer_words(self.cases.task.kind)
+        words = rarer_words(self.cases)
         if not words:
             return f"There are {self._patients()}."
+        if self.cases.n_rows > self.facts.n_patients:
+            # Patients can be in both classes, so the words are not of a share.
+            has = words.replace("with", "have", 1)
+            return f"{rarer} of {self._patients()} {has}."
         return f"There are {self._patients()}, {rarer} of them {words}."
 
     def _complete(self) -> str:
@@ -454,7 +458,7 @@ class _Signs:
     def _per_feature(self) -> str:
         facts = self.facts
         rarer = count_text(facts.n_patients_rarer, None, self.min_cell)
-        what = f"patients {rarer_words(self.cases.task.kind)}".strip()
+        what = f"patients {rarer_words(self.cases)}".strip()
         more = "at least " if facts.unknown_width else ""
         return f"{rarer} {what} for {more}{facts.n_columns:,} features"
 

@@ -42,6 +42,7 @@ __all__ = ["CohortAudit", "audit_cohort"]
 
 OWNER = "audit_cohort"
 _COLUMNS = ["check", "severity", "columns", "n_rows", "n_patients", "found", "remedy"]
+_CHECK_COLUMNS = ["check", "done", "reason", "n_findings"]
 #: Rows of which the events are audited.
 EVENT_ROWS = 100
 
@@ -55,8 +56,8 @@ class CohortAudit:
     findings : list of Finding
         The findings, errors first.
     checks : DataFrame
-        One row per check, with ``check``, ``done`` and ``reason`` (why it was not
-        done).
+        One row per check, with ``check``, ``done``, ``reason`` (why it was not done)
+        and ``n_findings``.
     n_rows : int
         Number of rows.
     n_patients : int or None
@@ -152,8 +153,7 @@ class CohortAudit:
             lines.append("| " + " | ".join(map(_markdown_cell, cells)) + " |")
         if self.findings:
             lines.append("")
-        for part in self.checks[~self.checks["done"]].to_dict("records"):
-            lines.append(f"- Not checked: {part['check']} ({part['reason']}).")
+        lines += [f"- {line}" for line in self._of_checks()]
         return "\n".join(lines).rstrip() + "\n"
 
     def _head(self) -> str:
@@ -178,9 +178,17 @@ class CohortAudit:
             )
             lines.append(f"    {one.found}")
             lines.append(f"    -> {one.remedy}")
-        for part in self.checks[~self.checks["done"]].to_dict("records"):
-            lines.append(f"  Not checked: {part['check']} ({part['reason']}).")
+        lines += [f"  {line}" for line in self._of_checks()]
         return "\n".join(lines)
+
+    def _of_checks(self) -> list[str]:
+        """Return what was checked without a finding, and what was not checked."""
+        done = self.checks["done"].astype(bool)
+        clean = self.checks.loc[done & (self.checks["n_findings"] == 0), "check"]
+        lines = [f"Checked, nothing found: {', '.join(clean)}."] if len(clean) else []
+        for part in self.checks[~done].to_dict("records"):
+            lines.append(f"Not checked: {part['check']} ({part['reason']}).")
+        return lines
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(index=False)
@@ -314,8 +322,10 @@ default=None
       0.65 (warning).
     - One value, the missing values or one end of the order has at least 10 patients, of
       whom at least 95 % have the same outcome (warning).
-    - An image was acquired at or after the index time, by the time in its bag or else
-      in its DICOM header (error).
+    - An image was acquired at or after the index time (error), by the time in its bag,
+      or else in its DICOM header, or by the column ``f"{column}_time"`` that
+      `~skfusion.cohorts.link_images` makes. Keep this column in `X` for images without
+      a header, such as PNG files.
     - At most 4 of 64 bits of the perceptual hashes of two images differ (note).
     - Fewer than 0.01 pairs of rows are expected to be equal by chance (error for
       different patients or across folds).
@@ -366,7 +376,7 @@ default=None
     auditor.check_model(model)
     return CohortAudit(
         auditor.findings.sorted(),
-        pd.DataFrame(auditor.checks, columns=["check", "done", "reason"]),
+        pd.DataFrame(auditor.checks, columns=_CHECK_COLUMNS),
         cases.n_rows,
         cases.n_patients() if cases.known_patients else None,
         frame.shape[1],
@@ -439,11 +449,16 @@ class _Auditor:
     verbose: int
 
     def __post_init__(self) -> None:
-        self.checks: list[tuple[str, bool, str]] = []
+        self.checks: list[tuple[str, bool, str, int]] = []
 
-    def done(self, check: str, reason: str = "") -> None:
-        """Note a check, and why it was not done."""
-        self.checks.append((check, not reason, reason))
+    def done(self, check: str, reason: str = "", n_findings: int | None = None) -> None:
+        """Note a check after its findings, and why it was not done.
+
+        None counts the findings since the check before.
+        """
+        if n_findings is None:
+            n_findings = len(self.findings.found) - sum(n for *_, n in self.checks)
+        self.checks.append((check, not reason, reason, n_findings))
 
     # -- rows -------------------------------------------------------------------------
 
@@ -482,16 +497,22 @@ class _Auditor:
             keys = image_checks.read_image_keys(
                 cells, decode=decode, title=f"Audit {column!r}", verbose=self.verbose
             )
+            n_known = len(self.findings.found)
             image_checks.check_images(
                 column, keys, self.findings, self.folds, self.outcomes
             )
-            self.done(f"duplicate images of {column}")
+            new = [one.check for one in self.findings.found[n_known:]]
+            n_similar = new.count("similar images")
+            self.done(f"duplicate images of {column}", "", len(new) - n_similar)
             reason = "" if decode else "the pixels were not decoded"
-            self.done(f"similar images of {column}", reason)
+            self.done(f"similar images of {column}", reason, n_similar)
             reason = "no index time was given"
             if time is not None:
+                frame = self.cases.frame
+                # Whichever columns the modalities use, since it is no feature.
+                linked = frame.get(image_checks.time_column(column))
                 reason = image_checks.check_image_times(
-                    column, keys, self.findings, self.cases.frame[time]
+                    column, keys, self.findings, frame[time], linked
                 )
             self.done(f"times of images of {column}", reason)
 
@@ -585,7 +606,6 @@ class _Auditor:
         except Exception as error:  # noqa: BLE001 - a transformer of the user
             self.done(check, why_not("the audit of events failed", error))
             return
-        self.done(check)
         changed = report.changes[report.changes["n_features"] > 0]
         rows = np.ones(self.cases.n_rows, dtype=bool)
         if len(changed):
@@ -611,6 +631,7 @@ class _Auditor:
                 "outcome alone, or are of codes of death, discharge or billing.",
                 "Leave out these codes. LeakageAudit names the features.",
             )
+        self.done(check)
 
     # -- models -----------------------------------------------------------------------
 

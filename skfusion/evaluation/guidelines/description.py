@@ -402,10 +402,22 @@ def _encoder(transformer: Any) -> Any:
     return None
 
 
-def rarer_words(kind: str) -> str:
-    """Return words for the patients who limit a model, for a kind of task."""
-    words = {"regression": "", "survival": "with an event"}
-    return words.get(kind, "with the rarer outcome")
+def rarer_words(cases: Cases) -> str:
+    """Return words for the patients who limit a model, empty in a regression.
+
+    A patient with several rows counts if one of them has the outcome.
+    """
+    kind = cases.task.kind
+    if kind == "regression":
+        return ""
+    several = cases.n_rows > cases.n_patients()
+    if kind == "survival":
+        return "with at least one row with an event" if several else "with an event"
+    return (
+        "with at least one row of the rarer class"
+        if several
+        else "with the rarer outcome"
+    )
 
 
 def _rarer(cases: Cases, outcomes: list[Outcome]) -> int:
@@ -459,7 +471,7 @@ def _summary(
         ("features", f"{facts.n_columns:,}" + (unknown if facts.unknown_width else ""))
     )
     per_feature = facts.n_patients_rarer / max(facts.n_columns, 1)
-    name = f"patients {rarer_words(cases.task.kind)}".strip()
+    name = f"patients {rarer_words(cases)}".strip()
     rows.append((f"{name} per feature", _ratio_text(per_feature, facts, min_cell)))
     return pd.DataFrame(rows, columns=["quantity", "value"])
 

@@ -28,6 +28,7 @@ __all__ = [
     "check_images",
     "perceptual_hash",
     "read_image_keys",
+    "time_column",
 ]
 
 
@@ -285,7 +286,11 @@ def check_images(
 
 
 def check_image_times(
-    column: Any, keys: ImageKeys, findings: Findings, index_time: pd.Series
+    column: Any,
+    keys: ImageKeys,
+    findings: Findings,
+    index_time: pd.Series,
+    linked: pd.Series | None = None,
 ) -> str:
     """Find images that were acquired at or after the index time.
 
@@ -299,6 +304,9 @@ def check_image_times(
         The findings.
     index_time : Series of shape (n_samples,)
         Index time of each row.
+    linked : Series of shape (n_samples,) or None, default=None
+        Time of the latest image of each row, as `link_images` returns. It counts beside
+        the times of `keys`.
 
     Returns
     -------
@@ -310,9 +318,15 @@ def check_image_times(
         return "the index time is not a time"
     # `as_times` returns times without a zone as if they were in UTC.
     has_zone = _has_zone(index_time.dropna().iloc[0])
+    rows, times = list(keys.rows), list(keys.times)
+    readable = None if linked is None else as_times(linked)
+    if linked is not None and readable is not None:
+        with_image = np.unique(keys.rows)
+        rows += list(with_image)
+        times += list(linked.where(readable.notna(), None).iloc[with_image])
     late, n_other = np.zeros(len(index_time), dtype=bool), 0
     n_known = 0
-    for row, time in zip(keys.rows, keys.times, strict=True):
+    for row, time in zip(rows, times, strict=True):
         if pd.isna(time) or pd.isna(at.iloc[row]):
             continue
         n_known += 1
@@ -332,10 +346,18 @@ def check_image_times(
             "available before the index time.",
         )
     if not n_known:
-        return "no time of an image is known"
+        return (
+            "no time of an image is known, keep the column "
+            f"{time_column(column)!r} of link_images"
+        )
     if n_other == n_known:
         return "only the images, or only the index times, have a time zone"
     return ""
+
+
+def time_column(column: Any) -> str:
+    """Return the column in which `link_images` writes the time of the images."""
+    return f"{column}_time"
 
 
 def _has_zone(time: Any) -> bool:

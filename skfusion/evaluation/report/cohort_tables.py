@@ -166,7 +166,7 @@ def _hidden_words(cells: Iterable[str]) -> str:
         words += f' "<{limit}" is a count from 1 to {limit - 1}, which could identify '
         words += "a patient."
     if any(WITHHELD in text for text in cells):
-        words += f' "{WITHHELD}" is a value from which such a count would follow.'
+        words += f' "{WITHHELD}" is a value from which a small count would follow.'
     return words
 
 

@@ -26,7 +26,7 @@ __all__ = ["estimate_cell", "frame_table", "operating_table", "subgroup_table"]
 MOST_ROWS = 200
 # Columns that count patients, rows or cases.
 COUNT = re.compile(
-    r"(?:n|n_|count_)?(?:rows|patients|cases|events|others|present|absent|missing)|n"
+    r"(?:n|n_|count_)?(?:rows|event_rows|patients|cases|events|others|shared|present|absent|missing)|n"
 )
 
 
@@ -80,10 +80,26 @@ def operating_table(result: Comparison, frame: pd.DataFrame) -> Table:
         "the other folds, so the target is not met exactly. Given are its median and "
         "range over the folds, and rates with 95% confidence intervals by patient. "
         "Predictive values are those at the prevalence of the cohort."
+        f"{_unit_of(frame)}"
     )
     columns = ["Strategy", "#Threshold", "#Sensitivity", "#Specificity"]
     columns += ["#Positive predictive value", "#Negative predictive value"]
     return Table(caption, columns, rows)
+
+
+def _unit_of(frame: pd.DataFrame) -> str:
+    """Return what the rates are of, if patients have several rows."""
+    if "unit" not in frame or str(frame["unit"].iloc[0]) != "row":
+        return ""
+    first = frame.iloc[0]
+    counts = [
+        count_text(int(first[name]))
+        for name in ("n_rows", "n_patients", "n_event_rows", "n_events")
+    ]
+    return (
+        " The rates are of rows, not of patients: {} rows of {} patients, of which {} "
+        "rows of {} patients have the event.".format(*counts)
+    )
 
 
 OPERATING = (
@@ -112,6 +128,11 @@ def subgroup_table(result: Comparison, frame: pd.DataFrame) -> Table:
         "The interaction is the difference in this level minus that in all others. A "
         "difference in one level only is no evidence that the levels differ."
     )
+    if "n_shared" in frame and (frame["n_shared"].astype(str) != "0").any():
+        caption += (
+            " A patient with rows in several levels counts as a patient of each, so "
+            "the patients of the levels do not add up to those of the cohort."
+        )
     columns = ["Variable", "Level", "Strategy", "#Patients", "#With event", f"#{label}"]
     return Table(caption, [*columns, "#Difference", "#Interaction"], rows)
 

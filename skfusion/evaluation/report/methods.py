@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from skfusion.evaluation.report.protocol import Comparison
-from skfusion.evaluation.statistics.disclosure import without_small_counts
+from skfusion.evaluation.statistics.disclosure import count_text, without_small_counts
 
 __all__ = ["about", "abstract", "declares_baselines", "methods"]
 
@@ -175,8 +175,15 @@ def _curves(result: Comparison) -> str:
         "Calibration intercept and slope are from a logistic regression of the outcome "
         "on the log-odds of the held-out probabilities, with standard errors by "
         "patient. Net benefit is the rate of true positives less that of false "
-        "positives, weighted by the odds of the threshold."
+        "positives, weighted by the odds of the threshold." + _unit_of_rates(result)
     )
+
+
+def _unit_of_rates(result: Comparison) -> str:
+    n_patients = result.cohort_["n_patients"]
+    if n_patients is None or n_patients == result.cohort_["n_rows"]:
+        return ""
+    return " All rates are of rows, of which a patient can have several."
 
 
 def _splits(result: Comparison) -> str:
@@ -193,7 +200,17 @@ def _splits(result: Comparison) -> str:
     if cohort["n_patients"] is None:
         text += "No patients were given, so each row counts as one patient. "
     else:
-        text += "No patient is in the training and the test set of a split. "
+        text += (
+            "No patient is in the training and the test set of a split. The estimators "
+            "receive the patients, so that their inner folds, such as those of "
+            "searches, stacking and calibration, keep patients together. A warning "
+            "names any that cannot. "
+        )
+    if "n_events" in cohort:
+        n_rows, n_events = cohort["n_rows"], cohort["n_events"]
+        events = count_text(n_events, n_rows)
+        censored = count_text(n_rows - n_events, n_rows)
+        text += f"Of the rows, {events} have an event and {censored} are censored. "
     if settings["design"] == "folds" and settings["n_repeats"] > 1:
         text += SEEDS
     return text.strip()
@@ -203,17 +220,21 @@ def _scores(result: Comparison) -> str:
     design, names = result.settings_["design"], [m.name for m in result.metrics_]
     has_auroc = result.cohort_["task"] == "binary" and "roc_auc" in names
     rest = "Other limits" if has_auroc else "Limits"
+    survival = _survival_scores(names)
     if design == "sites":
-        return "Scores were computed within each site and averaged with equal weights."
+        return (
+            "Scores were computed within each site and averaged with equal weights. "
+            f"{survival}"
+        ).strip()
     if design == "test":
-        text = "Scores were computed on the test set. "
+        text = f"Scores were computed on the test set. {survival}"
         if has_auroc:
             text += "Limits of the AUROC are on the logit scale, by DeLong's variance"
             text += _clustered(result) + ". "
         return f"{text}{rest} are percentiles of 2,000 bootstrap samples of patients."
     text = (
         "Scores were computed within each test fold and averaged, weighted by the "
-        "number of test patients. "
+        f"number of test patients. {survival}"
     )
     if has_auroc:
         text += (
@@ -224,6 +245,16 @@ def _scores(result: Comparison) -> str:
     return text + (
         f"{rest} use the standard error of Nadeau and Bengio. Limits are within the "
         "range of the score."
+    )
+
+
+def _survival_scores(names: list[str]) -> str:
+    """Return which concordance is computed, empty if none is."""
+    if "concordance" not in names:
+        return ""
+    return (
+        "The concordance is Harrell's index, which depends on the distribution of the "
+        "censoring times (Uno's does not). "
     )
 
 
@@ -240,7 +271,8 @@ def _singles(result: Comparison) -> str:
         return (
             "The user declared the single modalities as baselines. The comparison does "
             "not know whether they have the learner and the settings of the fusions. "
-            "A single modality whose data are absent predicts the average."
+            f"{_searches(result)}A single modality whose data are absent predicts the "
+            "average."
         )
     text = (
         "A fusion is compared with each single modality in its own learner, that is, "
@@ -250,9 +282,22 @@ def _singles(result: Comparison) -> str:
         else "No single modality is in the learner of a fusion, so a difference can be "
         "due to the learner. "
     )
-    if result.chosen_ is not None and len(result.chosen_):
-        text += "Parameters were searched in the training set of each split. "
+    text += _searches(result)
     return text + "A single modality whose data are absent predicts the average."
+
+
+def _searches(result: Comparison) -> str:
+    """Return what was searched, by which score and on which inner folds."""
+    searches = result.settings_.get("searches") or []
+    parts = [
+        f"{result.strategies_.loc[one['strategy'], 'label']}: {one['grid']}, by "
+        f"{one['score']} on {one['folds']}"
+        for one in searches
+    ]
+    if not parts and (result.chosen_ is None or not len(result.chosen_)):
+        return ""
+    text = "Parameters were searched in the training set of each split"
+    return f"{text} ({'; '.join(parts)}). " if parts else f"{text}. "
 
 
 def _fold_tests(result: Comparison) -> str:

@@ -540,9 +540,11 @@ def estimator_table(result: Comparison) -> Table:
                 Cell(strategy["label"], mark=strategy["role"]),
                 Cell(ROLES[strategy["role"]]),
                 Cell(strategy["estimator"]),
+                Cell(strategy.get("learner", DASH)),
                 Cell(str(strategy["n_repeats"])),
                 Cell(text),
             ]
         )
-    columns = ["Strategy", "Role", "Estimator", "#Repetitions", "#Seconds per fit"]
-    return Table("Estimators.", columns, rows)
+    columns = ["Strategy", "Role", "Estimator", "Learner", "#Repetitions"]
+    caption = "Estimators, and what learns inside them."
+    return Table(caption, [*columns, "#Seconds per fit"], rows)

@@ -218,7 +218,10 @@ def patients_for_model(
     prevalence : float
         Share of positive cases, between 0 and 1.
     r2_cox_snell : float
-        Anticipated :math:`R^2` of Cox and Snell, e.g. of an earlier study.
+        Anticipated :math:`R^2` of Cox and Snell, e.g. of an earlier study. If a study
+        reports only the AUROC and the prevalence, it can be approximated by simulation
+        [2]_. From Nagelkerke's :math:`R^2`, it follows by multiplication with the
+        largest possible value for the prevalence.
     shrinkage : float, default=0.9
         Expected shrinkage factor.
     optimism : float, default=0.05
@@ -241,6 +244,10 @@ def patients_for_model(
     ----------
     .. [1] Riley RD, Ensor J, Snell KIE, et al. (2020). Calculating the sample size
        required for developing a clinical prediction model. BMJ 368:m441.
+    .. [2] Riley RD, Van Calster B, Collins GS (2021). A note on estimating the
+       Cox-Snell R2 from a reported C statistic (AUROC) to inform sample size
+       calculations for developing a prediction model with a binary outcome.
+       Statistics in Medicine 40:859-864.
 
     Examples
     --------

@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.feature_selection import SelectorMixin
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.state import undone_on_failure
 from skfusion.blocks import Blocks, ModalityBlocks, weighted_means
 from skfusion.cohort import TrainingData
@@ -124,7 +123,9 @@ def keeps_columns(modality: Modality) -> bool:
 
 
 def _predicts(step: Any) -> bool:
-    if isinstance(step, SelectorMixin):  # some selectors also have `predict`
+    if isinstance(
+        step, loaded("sklearn.feature_selection", "SelectorMixin")
+    ):  # some selectors also have `predict`
         return False
     return isinstance(step, ModelFeatures) or hasattr(step, "predict")
 
@@ -196,6 +197,8 @@ class BaseEarlyFusion(BaseFusion):
         joined = self._fit_join(join, blocks.arrays, kept[sources], shown, rng)
         self._imputer = None
         if not accepts_nan(estimator):
+            from sklearn.impute import SimpleImputer  # which imports all learners
+
             imputer = SimpleImputer(keep_empty_features=True)
             self._imputer = imputer.set_output(transform="default").fit(joined)
             if shown.sample_weight is not None:  # which the imputer does not take

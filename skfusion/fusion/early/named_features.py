@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn import get_config
-from sklearn.compose import make_column_selector
 
+from skfusion._dependencies import loaded
 from skfusion._fitting.parameters import own_params
 from skfusion.fusion.estimator_kinds import estimators_inside, last_step
 
@@ -155,7 +155,7 @@ def _strings(value: Any) -> Iterator[str | None]:
     """Yield the texts in a parameter, and None for a selection of named columns."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, make_column_selector):
+    elif isinstance(value, loaded("sklearn.compose", "make_column_selector")):
         yield None
     elif isinstance(value, Mapping):
         for key, inner in value.items():

@@ -463,11 +463,11 @@ def _precision(module: nn.Module) -> torch.dtype:
 
 
 class GRUDEncoder(nn.Module):
-    """Gated recurrent unit with decay of missing values (GRU-D) [1]_.
+    """Gated recurrent unit with decay of missing values (GRU-D).
 
-    A missing value is replaced by the last observed value. The latter decays with time
-    towards the mean, which is 0 for standardised values. The hidden state decays with
-    time as well.
+    A missing value is replaced by the last observed value [1]_. The latter decays with
+    time towards the mean, which is 0 for standardised values. The hidden state decays
+    with time as well.
 
     Parameters
     ----------
@@ -542,10 +542,10 @@ class GRUDEncoder(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """Small transformer over the time steps of a grid [1]_.
+    """Small transformer over the time steps of a grid.
 
-    Each step is a token. Steps without any observation are masked in the attention.
-    The output is the representation of a learned first token.
+    Each step is a token [1]_. Steps without any observation are masked in the
+    attention. The output is the representation of a learned first token.
 
     Parameters
     ----------

@@ -74,9 +74,9 @@ class Sum(nn.Module):
 
 
 class Gated(nn.Module):
-    r"""Gated multimodal unit, with gates computed from all modalities [1]_.
+    r"""Gated multimodal unit, with gates computed from all modalities.
 
-    The hidden features are :math:`h_m = \tanh(W_m x_m)`. The gates are
+    The hidden features [1]_ are :math:`h_m = \tanh(W_m x_m)`. The gates are
     :math:`z = \sigma(U [x_1, ..., x_M])`. Two modalities share one gate,
     :math:`z h_1 + (1 - z) h_2`. Any other number of modalities has one gate each,
     :math:`\sum_m z_m h_m`. Both forms are those of the publication. There are no
@@ -120,11 +120,12 @@ class Gated(nn.Module):
 
 
 class LowRank(nn.Module):
-    r"""Low-rank tensor fusion of the products of features across modalities [1]_.
+    r"""Low-rank tensor fusion of the products of features across modalities.
 
-    The output is :math:`h = b + \sum_r \prod_m W_m^{(r)} [x_m; 1]`. It equals the outer
-    product of all :math:`[x_m; 1]`, contracted with a weight tensor of that rank, but
-    the outer product is never computed. With two modalities this is a bilinear join.
+    The output [1]_ is :math:`h = b + \sum_r \prod_m W_m^{(r)} [x_m; 1]`. It equals the
+    outer product of all :math:`[x_m; 1]`, contracted with a weight tensor of that rank,
+    but the outer product is never computed. With two modalities this is a bilinear
+    join.
 
     The weights of the constants start at 1 and the bias at minus the rank. Every factor
     then starts near 1, so that the product of many modalities neither vanishes nor

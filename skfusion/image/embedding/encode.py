@@ -160,14 +160,7 @@ def encode_cells(
     )
     images, rows_of = lookup.images, lookup.rows_of
     where = resolve_device(device)
-
-    def read(key: str) -> Tensor:
-        cell = images.cells[rows_of[key][0]]
-        pixels = _pixels(cell, reading, preprocessing)
-        if store is not None:
-            _check_unchanged(cell, key, store)
-        return pixels
-
+    read = _reader(lookup, reading, preprocessing, store)
     not_finite = _NotFinite(images, rows_of, module)
     chunk_size = _BATCHES_PER_LEASE * batch_size
     with missing_from(store, rows_of, chunk_size=chunk_size) as work:
@@ -203,6 +196,24 @@ def encode_cells(
     presence = images.presence()
     presence[not_finite.rows] = False
     return values, presence
+
+
+def _reader(
+    lookup: Lookup,
+    reading: Reading,
+    preprocessing: Preprocessing | VolumePreprocessing,
+    store: EmbeddingStore | None,
+) -> Callable[[str], Tensor]:
+    """Return the function from a key to the pixels of its image."""
+
+    def read(key: str) -> Tensor:
+        cell = lookup.images.cells[lookup.rows_of[key][0]]
+        pixels = _pixels(cell, reading, preprocessing)
+        if store is not None:
+            _check_unchanged(cell, key, store)
+        return pixels
+
+    return read
 
 
 def _compute_missing(

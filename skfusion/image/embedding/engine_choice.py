@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from skfusion._dependencies import is_installed
@@ -162,7 +162,8 @@ def _compiled(embedder: ImageEmbedder, backbone: Backbone) -> EngineChoice:
             embedder.batch_size,
             engine="openvino",
             precision=embedder.precision,
-            example=functools.partial(backbone.preprocessing.example, 2),
+            example=partial(backbone.preprocessing.example, 2),
+            # The key of `encode_cells`, which finds the network by it.
             key=(backbone.fingerprint, backbone.preprocessing),
         )
     except (ValueError, ImportError, OSError, RuntimeError) as error:

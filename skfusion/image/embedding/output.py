@@ -52,10 +52,11 @@ def write_parts(
     Raises
     ------
     ValueError
-        If the array has another shape or dtype.
+        If the array has another shape or dtype, or the file is one of the images.
     TypeError
         If `out` is neither a path nor an array.
     """
+    _check_no_image(out, cells)
     values = _opened(out, (len(cells), width))
     n_unreadable = 0
     counts: Counter[tuple[type[Warning], str]] = Counter()
@@ -72,6 +73,27 @@ def write_parts(
     if isinstance(values, np.memmap):
         values.flush()
     return values
+
+
+def _check_no_image(out: Any, cells: list[Any]) -> None:
+    """Check that the file is none of the images, which it would replace."""
+    if not isinstance(out, str | os.PathLike) or not os.path.isfile(expanded_path(out)):
+        return
+    place = os.stat(expanded_path(out))
+    for row, cell in enumerate(cells):
+        for image in cell if isinstance(cell, list | tuple) else [cell]:
+            if isinstance(image, str | os.PathLike) and _is_file(image, place):
+                raise ValueError(
+                    "ImageEmbedder: out is the file of an image (first at row position "
+                    f"{row}), which it would replace. Name another file."
+                )
+
+
+def _is_file(path: str | os.PathLike[str], place: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), place)
+    except (OSError, ValueError, TypeError):  # such as no path at all
+        return False
 
 
 def _opened(out: Any, shape: tuple[int, int]) -> np.ndarray:

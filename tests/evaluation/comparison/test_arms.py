@@ -277,6 +277,7 @@ def test_members_are_late_fusions_of_one_modality(per_patient, absent):
     assert result.strategies_.loc["ehr in late", "estimator"] == (
         "member of LateFusionClassifier"
     )
+    assert result.strategies_.loc["late", "learner"] == "LogisticRegression"
 
 
 def test_searched_late_fusion_has_fitted_singles():

@@ -77,6 +77,9 @@ def test_thresholds_are_those_of_the_other_folds(rule, target):
         assert (row["rule"], row["target"]) == (rule, target)
         assert row["n_patients"] == 120
         assert row["n_events"] == table.loc[table["y"] == 1, "group"].nunique()
+        # the rates are of the rows, each counted once in n_rows
+        assert (row["unit"], row["n_rows"]) == ("row", table["row"].nunique())
+        assert row["n_event_rows"] == table.loc[table["y"] == 1, "row"].nunique()
 
 
 def made_up(n_patients, per_patient, seed=0):
@@ -109,6 +112,13 @@ def test_copies_of_the_rows_of_a_patient_add_no_certainty():
             row[f"{rate}_high"] - row[f"{rate}_low"] for row in (once, often)
         )
         assert other == pytest.approx(width, rel=0.02)
+
+
+def test_rates_of_single_rows_are_those_of_patients():
+    row = rates(made_up(40, 1), find_rule(0.8, None, None))
+    assert (row["unit"], row["n_rows"], row["n_event_rows"]) == ("patient", 40, 20)
+    unknown = rates(made_up(40, 1).assign(group=-1), find_rule(0.8, None, None))
+    assert unknown["n_patients"] == unknown["n_rows"] == 40
 
 
 def test_a_rate_of_one_is_not_certain():

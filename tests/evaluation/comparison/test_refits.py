@@ -129,18 +129,44 @@ def test_strategies_without_support_of_absence_have_a_reason():
     curve = result.missing_curve("ehr", [0, 0.5], n_repeats=1)
     curve = curve.set_index(["strategy", "rate"])
     reasons = {
-        "never": "the model was never trained with the modality absent",
+        "never": "the model was never trained with the modality absent: use late fu",
         "strict": "the model does not predict rows without the modality",
         "trees": "it is unknown whether the estimator supports absent modalities",
         "late": "the model does not predict rows without the modality",
     }
+    told = " ".join(curve["reason"])
+    assert "absence_copies=1.0" in told
+    assert "missing='auto'" in told
     for name, reason in reasons.items():
-        assert curve.loc[(name, 0.5), "reason"] == reason
+        assert curve.loc[(name, 0.5), "reason"].startswith(reason)
+        assert curve.loc[(name, 0.5), "absent"] == 0.5
         assert np.isnan(
             curve.loc[(name, 0.5), ["estimate", "change"]].astype(float)
         ).all()
         assert curve.loc[(name, 0), "estimate"] > 0.5
         assert curve.loc[(name, 0), "reason"] == ""
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Float64"])
+def test_the_share_of_absent_rows_counts_those_that_were_absent_before(dtype):
+    X, y = make_cohort(80)
+    X["lesion"] = X["lesion"].astype(dtype)
+    X.iloc[:32, X.columns.get_loc("lesion")] = None
+    result = compare_fusion(
+        # The remedy that the reason of the table names for early fusion.
+        {"early": linear(absence_copies=1.0)},
+        X,
+        y,
+        groups="patient_id",
+        cv=2,
+        n_repeats=1,
+        scoring="roc_auc",
+        random_state=0,
+    )
+    curve = result.missing_curve("image", [0, 0.5, 1], n_repeats=1)
+    curve = curve[curve["strategy"] == "early"]
+    assert curve["absent"].tolist() == pytest.approx([0.2, 0.6, 1.0])
+    assert curve["estimate"].notna().all()
 
 
 @pytest.mark.parametrize(

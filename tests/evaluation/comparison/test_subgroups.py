@@ -206,6 +206,29 @@ def test_events_do_not_follow_from_the_patients_without_one():
     assert found["n_events"].tolist() == ["withheld", "withheld"]
 
 
+def test_patients_of_several_levels_are_counted():
+    n = 60
+    patient = np.repeat(np.arange(n), 2)
+    y = np.tile([1, 0, 0, 1], n // 2)
+    p = np.linspace(0.1, 0.9, 2 * n)
+    # the first 20 patients have a row in each level, the others both in one
+    region = np.where(np.arange(2 * n) < 40, np.arange(2 * n) % 2, patient % 2)
+    found = subgroups(predictions(y, p, group=patient), np.array(["x", "y"])[region])
+    assert found["n_patients"].tolist() == [40, 40]
+    assert found["n_shared"].tolist() == [20, 20]
+    once = subgroups(
+        predictions(y, p, group=patient), np.array(["x", "y"])[patient % 2]
+    )
+    assert once["n_shared"].tolist() == [0, 0]
+    few = np.where(np.arange(2 * n) < 6, np.arange(2 * n) % 2, patient % 2)
+    found = subgroups(predictions(y, p, group=patient), np.array(["x", "y"])[few])
+    assert found["n_shared"].tolist() == ["<10", "<10"]
+    # all patients but a few are in both levels
+    most = np.where(np.arange(2 * n) < 110, np.arange(2 * n) % 2, patient % 2)
+    found = subgroups(predictions(y, p, group=patient), np.array(["x", "y"])[most])
+    assert found["n_shared"].tolist() == ["withheld", "withheld"]
+
+
 def test_missing_values_are_a_level(cohort, result):
     values = cohort[0]["age"].where(np.arange(240) % 3 > 0).to_numpy()
     found = result.by_group(pd.DataFrame({"age": values}))

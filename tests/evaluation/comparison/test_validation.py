@@ -290,6 +290,41 @@ def test_claims_of_the_comparison_hold_for_the_validation(cohort, external):
     assert tests.loc["late", "outcome"] in ("helps", "equivalent")
 
 
+def test_gains_of_both_cohorts_stand_side_by_side(result, validated):
+    gains = validated.gains_
+    assert gains["strategy"].unique().tolist() == ["early", "late"]
+    for row in gains.to_dict("records"):
+        for name, table in (
+            ("development", result.differences_),
+            ("external", validated.differences_),
+        ):
+            own = table[
+                (table["strategy"] == row["strategy"])
+                & (table["reference"] == row["reference"])
+            ].iloc[0]
+            limits = (row[name], row[f"{name}_low"], row[f"{name}_high"])
+            assert limits == (own["estimate"], own["low"], own["high"])
+    assert str(gains["development"].round(3).iloc[0]) in str(validated)
+    assert validated.verdict_.headline in str(validated)
+
+
+def test_another_best_single_modality_is_told(result, external):
+    X, y = external
+    # The other modality of the references of the comparison is the better one here.
+    known = result.tests_.set_index("strategy")["reference"]
+    weak = {"image": "lesion", "ehr": "age"}[known["late"].split()[0]]
+    X = X.copy()
+    X[weak] = np.random.default_rng(0).normal(size=len(X))
+    found = result.validate(X, y)
+    gains = found.gains_.set_index(["strategy", "best_in"])
+    assert gains.loc[("late", "comparison"), "reference"] == known["late"]
+    here = found.tests_.set_index("strategy").loc["late", "reference"]
+    assert gains.loc[("late", "external"), "reference"] == here != known["late"]
+    assert "The best single modality of the comparison was another one" in (
+        found.verdict_.details
+    )
+
+
 def test_positive_class_and_other_scores(cohort, external, monkeypatch):
     monkeypatch.setattr(scoring, "N_RESAMPLES", 100)
     X, y = cohort
@@ -332,3 +367,5 @@ def test_other_outcomes_have_no_calibration(external, monkeypatch):
     found = result.validate(new, truth)
     assert found.scores_["estimate"].iloc[0] > 0.9
     assert found.verdict_.outcome == "untested"
+    assert found.gains_.empty
+    assert "untested" in str(found)

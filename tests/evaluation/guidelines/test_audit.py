@@ -405,6 +405,9 @@ def test_copies_within_a_patient_are_a_note_and_in_bags_are_found():
         X.at[row, "scan"] = X.at[other, "scan"]
     audit = audit_cohort(X, y, "patient_id", cv=5)
     assert [f.severity for f in of_check(audit, "duplicate images")] == ["note"]
+    clean_checks = audit.checks.query("done and n_findings == 0")["check"].tolist()
+    assert "similar images of scan" in clean_checks
+    assert "duplicate images of scan" not in clean_checks
     X, y, _ = clean(9).audited
     X["scan"] = [[pixels, None] for pixels in X["scan"]]
     X.at[0, "scan"] = [X.at[0, "scan"][0], *X.at[1, "scan"]]
@@ -605,6 +608,13 @@ def test_forms_of_the_result_agree():
     assert "Not checked: rows seen by a model (no fitted model was given)." in str(
         audit
     )
+    for form in (str(audit), audit.to_markdown()):
+        (line,) = re.findall("Checked, nothing found: (.*)\\.", form)
+        assert {"patients across folds", "rows twice"} <= set(line.split(", "))
+        # the copy of the outcome is the finding of this check
+        assert "single columns" not in line
+    counts = audit.checks["n_findings"]
+    assert counts.sum() == len(audit.findings)
     assert (
         json.loads(json.dumps(audit.to_dict()))["thresholds"]["missing_auroc"] == 0.65
     )

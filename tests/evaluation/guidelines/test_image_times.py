@@ -62,6 +62,49 @@ def test_images_of_the_future_are_found_by_the_times_of_their_bags(images):
     assert late(audited(bags)) == []  # the time of a bag is that of the user
 
 
+@pytest.mark.parametrize("column", ["image", "chest film"])
+@pytest.mark.parametrize("how", ["none", "columns", "estimators"])
+def test_times_of_linked_images_without_a_header(column, how):
+    """Those of PNG files are in a column that no modality uses."""
+    hours = pd.to_timedelta(np.arange(N) - N + 4, "h")  # four at or after the index
+    X = pd.DataFrame({"index_time": [INDEX] * N, "age": np.arange(N) % 7.0})
+    pixels = np.random.default_rng(0).integers(0, 255, (N, 8, 8), dtype=np.uint8)
+    X[column] = pd.Series(list(pixels), dtype=object)
+    X[f"{column}_time"] = INDEX + hours
+    X.at[N - 1, column] = None  # its time is of no image
+    modalities = {
+        "none": None,
+        "columns": {"record": ["age"], "film": [column]},
+        "estimators": [
+            ("record", "passthrough", ["age"]),
+            ("film", "passthrough", [column]),
+        ],
+    }[how]
+    told = {"groups": np.arange(N), "modalities": modalities, "min_cell": 1}
+    (found,) = late(audit_cohort(X, np.arange(N) % 2, **told))
+    assert (found.columns, found.n_rows) == ((column,), "3")
+    before = X.assign(**{f"{column}_time": INDEX - pd.Timedelta("1us")})
+    assert late(audit_cohort(before, np.arange(N) % 2, **told)) == []
+    without = audit_cohort(
+        X.drop(columns=f"{column}_time"), np.arange(N) % 2, **told
+    ).checks.set_index("check")
+    told_why = without.loc[f"times of images of {column}", "reason"]
+    assert f"keep the column '{column}_time'" in told_why
+
+
+def test_a_linked_time_counts_beside_the_header(images):
+    def of(times):
+        rng = np.random.default_rng(1)
+        X = pd.DataFrame({"index_time": [INDEX + pd.Timedelta("1D")] * N})
+        X["age"], X["image"] = rng.normal(60, 9, N), images
+        X["image_time"] = times
+        return late(audit_cohort(X, np.arange(N) % 2, groups=np.arange(N)))
+
+    assert of(INDEX) == of("unknown") == of(pd.NaT) == []
+    texts = [(INDEX + pd.Timedelta("2D")).isoformat()] * (N - 1) + ["unknown"]
+    assert of(texts)[0].n_rows == ">20"
+
+
 def test_what_cannot_be_compared_is_told(images):
     audit = audited(images, INDEX.tz_localize("UTC"))
     checks = audit.checks.set_index("check").loc["times of images of image"]

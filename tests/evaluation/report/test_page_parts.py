@@ -227,6 +227,17 @@ def test_event_that_was_not_declared_is_said():
     assert "predicts class embolism" in abstract(known)
 
 
+def test_captions_say_what_is_counted(given, page, result):
+    row = given["operating_point"].iloc[0]
+    counts = f"400 rows of 200 patients, of which {row['n_event_rows']} rows of "
+    shown = text_of(page)
+    assert f"not of patients: {counts}{row['n_events']} patients" in shown
+    assert "counts as a patient of each" not in shown  # sex is that of a patient
+    side = {"side": np.arange(400) % 2}
+    shown = text_of(render(result, subgroups=result.by_group(side)))
+    assert "counts as a patient of each" in shown
+
+
 def test_notebook_shows_the_verdict_and_the_scores(result):
     shown = result._repr_html_()
     assert result.verdict_.headline in shown

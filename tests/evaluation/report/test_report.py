@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import uniform
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import (
@@ -22,7 +25,10 @@ from skfusion import (
 from skfusion._figures.style import LIGHT
 from skfusion._figures.texts import true_minus
 from skfusion.evaluation import calibration_summary, net_benefit_difference
+from skfusion.evaluation.comparison.collecting import searches_of
+from skfusion.evaluation.comparison.comparison import plan_comparison
 from skfusion.evaluation.report.figures.forest import difference_forest, score_forest
+from skfusion.evaluation.report.methods import methods
 from skfusion.evaluation.report.report import render
 from skfusion.evaluation.report.tables import calibration_table, removal_table
 
@@ -296,7 +302,10 @@ def test_p_values_are_those_of_the_primary_score_only(page, result):
     [
         (
             {"n_repeats": 2},
-            ["models that are trained in this way", "0 to 8%", "Nadeau", "2/3"],
+            [
+                *("models that are trained in this way", "0 to 8%", "Nadeau", "2/3"),
+                *("inner folds", "All rates are of rows"),
+            ],
             ["these fitted models", "DeLong"],
         ),
         (
@@ -323,6 +332,52 @@ def test_methods_follow_the_design(kwargs, present, absent):
     assert all(part in methods for part in present)
     own = methods.replace(true_minus(result.verdict_.text), "")
     assert not [part for part in absent if part in own]
+
+
+class Steep(LogisticRegression):
+    """A candidate of a search that is an estimator."""
+
+
+@pytest.mark.parametrize("groups", ["patient_id", None])
+def test_methods_name_what_searches_try(result, groups):
+    X, total = cohort(80)
+    X = X.drop(columns=["hospital"] + ["patient_id"] * (groups is None))
+    early, late = fusions()["early"], fusions()["late"]
+    given = {
+        "early": early,
+        "late": GridSearchCV(late, {"estimator__C": [*range(1, 12)]}, cv=3),
+        "base": RandomizedSearchCV(
+            early, {"estimator__C": uniform()}, scoring="accuracy", cv=KFold(4)
+        ),
+        "fixed": early,
+    }
+    grid = {"estimator": [LogisticRegression(), Steep()], "estimator__C": [0.01, None]}
+    plan = plan_comparison(
+        *(given, X, (total > 0).astype(int)),
+        groups=groups,
+        search={"early": grid},
+        scoring="brier",
+        baselines=["base"],
+        random_state=0,
+    )
+    searches = searches_of(plan.strategies, plan.study)
+    by_patient = " by patient" if groups else ""
+    expected = {
+        "early": "estimator (LogisticRegression, Steep), estimator__C (0.01, None), by "
+        f"the Brier score on 5 inner folds{by_patient}",
+        "late": "estimator__C (1 to 11, 11 values), by the default score of the "
+        f"estimator on 3 inner folds{by_patient}",
+        "base": "estimator__C (from a distribution), by accuracy on 4 inner folds"
+        f"{by_patient}",
+    }
+    assert [one["strategy"] for one in searches] == list(expected)
+    own = [one for one in searches if one["strategy"] != "base"]
+    searched = replace(result, settings_={**result.settings_, "searches": own})
+    text = dict(methods(searched))["Single modalities"]
+    for one in searches:
+        words = f"{one['grid']}, by {one['score']} on {one['folds']}"
+        assert words == expected[one["strategy"]]
+        assert (words in text) == (one in own)
 
 
 @pytest.mark.parametrize(
@@ -411,6 +466,8 @@ def test_survival_cohort():
     text = Page(render(result)).text
     n_events = int(y["event"].sum())
     assert f"{n_events} events ({n_events / 160:.1%} of the rows)" in text
+    assert f"{n_events} have an event and {160 - n_events} are censored" in text
+    assert "Harrell's index" in text
 
 
 def test_comparison_without_fusion():
@@ -471,6 +528,9 @@ def test_declared_baselines_are_not_called_matched():
     assert "The user declared the single modalities as baselines" in text
     assert text.count("declared baseline") >= 3
     assert "in its own learner, that is" not in text
+    searches = [{"strategy": "one", "grid": "C (1)", "score": "x", "folds": "folds"}]
+    tuned = replace(result, settings_={**result.settings_, "searches": searches})
+    assert ": C (1), by x on folds)" in dict(methods(tuned))["Single modalities"]
     assert "from a single modality in its own learner" not in text
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder
 
-#: Largest difference of a probability, as documented. The trained layers round each
-#: batch in their own way.
+#: Largest difference of a probability. The trained layers round each batch in their own
+#: way.
 BOUND = 1e-6
 
 

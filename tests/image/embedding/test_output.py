@@ -122,3 +122,18 @@ def test_a_file_needs_little_memory(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 250  # MB; the matrix has 307
+
+
+def test_no_image_is_replaced(cells, tmp_path):
+    """Also by another name, or if it is one of several images of a row."""
+    film = tmp_path / "film.npy"
+    np.save(film, cells[0])
+    (tmp_path / "soft.npy").symlink_to(film)
+    (tmp_path / "hard.npy").hardlink_to(film)
+    before = film.read_bytes()
+    embedder = ImageEmbedder(input_size=32, store=None).fit([film])
+    for column in ([None, str(film)], [None, [cells[1], film]]):
+        for name in ("film.npy", "soft.npy", "hard.npy"):
+            with pytest.raises(ValueError, match="out is the file of .* position 1"):
+                embedder.transform(column, out=tmp_path / name)
+    assert film.read_bytes() == before

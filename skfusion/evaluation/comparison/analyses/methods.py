@@ -165,8 +165,10 @@ class SecondaryAnalyses:
             for), ``threshold`` (median over the folds), ``threshold_low`` and
             ``threshold_high`` (their range), ``sensitivity``, ``specificity``, ``ppv``
             and ``npv``, each with ``_low`` and ``_high`` (95% confidence interval by
-            patient), ``n_patients``, ``n_events`` (patients with an event) and
-            ``reason`` (why a rate is NaN).
+            patient), ``unit`` (``"row"`` or ``"patient"``, what the rates are of),
+            ``n_rows``, ``n_event_rows`` (rows with an event), ``n_patients``,
+            ``n_events`` (patients with a row with an event) and ``reason`` (why a rate
+            is NaN).
 
         Raises
         ------
@@ -180,7 +182,11 @@ class SecondaryAnalyses:
         The threshold of a test fold is chosen on the held-out probabilities of the
         other folds of the same repetition, so that no case chooses its own threshold.
         Hence the target is not met exactly. A case is positive from the threshold on.
-        The predictions of all folds and repetitions are pooled. Predictive values are
+        The rates are of rows: with several rows per patient, such as one per lesion,
+        the sensitivity is the share of the ``n_event_rows`` rows that are found, and
+        not of the ``n_events`` patients. For rates of patients, compare a table with
+        one row per patient. The predictions of all folds and repetitions are pooled.
+        Predictive values are
         those at the prevalence of the cohort. Intervals are on the logit scale, with
         the larger of two variances by patient: that of a bootstrap that chooses the
         thresholds again, and that of a ratio at these thresholds. The models are not
@@ -237,7 +243,8 @@ class SecondaryAnalyses:
         -------
         DataFrame
             One row per variable, level and strategy: ``variable``, ``level``,
-            ``strategy``, ``n_patients``, ``n_rows``, ``n_events`` (patients with an
+            ``strategy``, ``n_patients``, ``n_shared`` (those of them who also have rows
+            in other levels), ``n_rows``, ``n_events`` (patients with a row with an
             event), ``metric``, ``estimate``, ``low``, ``high`` and ``n_test_sets`` (on
             which the score is defined, of all repetitions). Of fusions also
             ``reference`` (the best single modality of all patients), ``difference``
@@ -254,6 +261,10 @@ class SecondaryAnalyses:
 
         Notes
         -----
+        A patient with rows in several levels, such as lesions of several regions,
+        counts as a patient of each of them (``n_shared``), so that the patients of the
+        levels can add up to more than those of the cohort. Scores are of rows.
+
         Below 10 patients with or 10 without an event there is no estimate. Scores are
         computed within each test set and averaged as in `scores_`. Test sets on which a
         score is undefined are left out. Standard errors are from a jackknife of
@@ -312,7 +323,8 @@ class SecondaryAnalyses:
         modality : str
             Name of the modality.
         rates : array-like of shape (n_rates,), default=(0, 0.25, 0.5, 0.75, 1)
-            Shares of the rows with the modality that lose it.
+            Shares of the rows with the modality that lose it. Rows that lack it
+            already are not counted, see ``absent``.
         mechanism : {"mcar", "mar", "mnar"}, default="mcar"
             Mechanism by which the rows are drawn, as in `skfusion.datasets.
             drop_modality`.
@@ -330,9 +342,11 @@ class SecondaryAnalyses:
         -------
         DataFrame
             One row per strategy and rate: ``modality``, ``mechanism``, ``strategy``,
-            ``rate``, ``metric``, ``estimate``, ``low``, ``high``, ``change`` (from a
-            rate of 0) with ``change_low`` and ``change_high`` (95% confidence intervals
-            by patient), and ``reason`` (why a number is NaN).
+            ``rate``, ``absent`` (share of all predicted rows without the modality,
+            those that lacked it already included), ``metric``, ``estimate``, ``low``,
+            ``high``, ``change`` (from a rate of 0) with ``change_low`` and
+            ``change_high`` (95% confidence intervals by patient), and ``reason`` (why
+            a number is NaN, and the remedy).
 
         Raises
         ------
@@ -343,7 +357,10 @@ class SecondaryAnalyses:
         Notes
         -----
         A strategy has no estimate if its model was never trained with the modality
-        absent, refuses such rows, or does not say whether it supports them. The single
+        absent, refuses such rows, or does not say whether it supports them. Early
+        fusion learns absences with ``absence_copies=1.0``, joint fusion with
+        `modality_dropout`, and late fusion needs neither. ``absent`` is the mean over
+        draws: on one test set, the draw of a row can differ from it. The single
         modality itself predicts the average for rows without it. Single modalities that
         do not use the modality do not change. The intervals are those of `by_group`,
         and do not contain the variation over draws of the rows.
@@ -420,7 +437,10 @@ class SecondaryAnalyses:
         Notes
         -----
         The intervals are those of `by_group`. The curve of one cohort extrapolates
-        poorly to more patients than it has.
+        poorly to more patients than it has. For the size of a study,
+        `skfusion.evaluation.patients_for_gain` starts from the gain that this
+        comparison can detect, and `skfusion.evaluation.patients_for_model` from the
+        number of parameters.
 
         Examples
         --------

@@ -14,6 +14,7 @@ from skfusion._validation import check_number, check_option
 from skfusion.datasets import drop_modality
 from skfusion.evaluation.comparison.analyses.jackknife import PatientScore
 from skfusion.evaluation.comparison.analyses.refits import (
+    REMEDY,
     Refit,
     arms_to_fit,
     prediction_frame,
@@ -24,12 +25,16 @@ from skfusion.evaluation.comparison.analyses.subgroups import Predicted
 from skfusion.evaluation.comparison.running import Context
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.fusion.restriction import fusions_within
+from skfusion.modality import presence_mask
 
 __all__ = ["Removal", "missing_table"]
 
 
 OWNER = "FusionComparison.missing_curve"
-UNKNOWN = "it is unknown whether the estimator supports absent modalities"
+UNKNOWN = (
+    "it is unknown whether the estimator supports absent modalities, because it is no "
+    f"fusion of skfusion: {REMEDY}"
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ def missing_table(
     names = [name for name in predicted.sets if _is_affected(arms[name], removal)]
     found = _refits(removal, context, names)
     first = predictions[predictions["repeat"] == 0]
+    lacking = _share_lacking(removal, context, first["row"].unique())
     rows = []
     for name in predicted.sets:
         base, _ = score_of(predicted, first, name, positive)
@@ -153,9 +159,18 @@ def missing_table(
                     score, _ = score_of(predicted, frame, "score", positive)
             row: dict[str, Any] = {"modality": removal.modality}
             row["mechanism"] = removal.mechanism
-            row |= {"strategy": name, "rate": rate, "metric": predicted.metric.name}
+            row |= {"strategy": name, "rate": rate}
+            # The loss is of the rows that have the modality.
+            row["absent"] = lacking + rate * (1.0 - lacking)
+            row["metric"] = predicted.metric.name
             rows.append(row | _numbers(predicted, score, base, reason))
     return pd.DataFrame(rows)
+
+
+def _share_lacking(removal: Removal, context: Context, rows: np.ndarray) -> float:
+    """Return the share of rows that lack the modality before any is taken away."""
+    own = [part for part in context.modalities if part.name == removal.modality]
+    return float(1.0 - presence_mask(own, context.study.X.iloc[rows]).mean())
 
 
 def _is_affected(arm: Strategy, removal: Removal) -> bool:

@@ -17,6 +17,7 @@ from skfusion.evaluation.comparison.analyses.held_out import (
     bootstrap_counts,
     n_patients_of,
 )
+from skfusion.evaluation.comparison.analyses.jackknife import Sizes
 
 __all__ = ["Rule", "find_rule", "operating_table"]
 
@@ -179,9 +180,22 @@ def _row(
         if np.isnan(estimate):
             side = "positive" if rate == "ppv" else "negative"
             reasons.append(f"no prediction is {side}, so {rate} is undefined")
-    patient = np.concatenate([part.patient for part in sets])
-    row |= {"n_patients": len(np.unique(patient)), "n_events": fixed["sensitivity"][0]}
-    return row | {"reason": "; ".join(reasons)}
+    row |= _counts(sets) | {"reason": "; ".join(reasons)}
+    return row
+
+
+def _counts(sets: Sequence[HeldOutSet]) -> dict[str, Any]:
+    """Return what the rates are of, with the numbers of rows and of patients."""
+    sizes = Sizes.of(sets, classes=True)
+    row = np.concatenate([part.row for part in sets])
+    y = np.concatenate([part.y for part in sets])
+    return {
+        "unit": "patient" if sizes.n_rows == sizes.n_patients else "row",
+        "n_rows": sizes.n_rows,
+        "n_event_rows": len(np.unique(row[y == 1])),
+        "n_patients": sizes.n_patients,
+        "n_events": sizes.n_events,
+    }
 
 
 def _outcomes(

@@ -36,6 +36,7 @@ from skfusion.exceptions import DataWarning
 
 __all__ = [
     "PROBABILITIES",
+    "REMEDY",
     "Refit",
     "arms_to_fit",
     "column_of",
@@ -48,7 +49,15 @@ __all__ = [
 PROBABILITIES = Request(labels=False, survival=False)
 # Part of the warning of a fusion that was never trained without a modality.
 NEVER_ABSENT = "never trained with"
-REFUSED = "the model does not predict rows without the modality"
+REMEDY = (
+    "use late fusion, absence_copies=1.0 of an early fusion or modality_dropout= of a "
+    "joint fusion"
+)
+REFUSED = (
+    "the model does not predict rows without the modality: set missing='auto' and use "
+    "an estimator that accepts NaN or a pipeline with an imputer"
+)
+UNTRAINED = f"the model was never trained with the modality absent: {REMEDY}"
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,7 @@ def _predicted(
         except (ValueError, TypeError):
             return nothing, REFUSED
     if any(NEVER_ABSENT in str(warning.message) for warning in caught):
-        return nothing, "the model was never trained with the modality absent"
+        return nothing, UNTRAINED
     return column_of(found), ""
 
 

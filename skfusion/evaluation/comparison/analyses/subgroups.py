@@ -157,7 +157,8 @@ def subgroup_table(
         codes, names = levels_of(values, variable, OWNER)
         masks = [codes == number for number in range(len(names))]
         sizes = [_sizes(predicted, mask) for mask in masks]
-        counts = _counts(sizes, min_cell, classes=predicted.classes)
+        shared = [_n_shared(predicted, mask) for mask in masks]
+        counts = _counts(sizes, shared, min_cell, classes=predicted.classes)
         for level, mask, size, shown in zip(names, masks, sizes, counts, strict=True):
             rest = _sizes(predicted, ~mask)
             found = _of_level(predicted, mask, size, rest)
@@ -174,8 +175,16 @@ def _sizes(predicted: Predicted, chosen: np.ndarray) -> Sizes:
     )
 
 
+def _n_shared(predicted: Predicted, mask: np.ndarray) -> int:
+    """Return the number of patients who have rows inside and outside of a level."""
+    first = next(iter(predicted.sets.values()))
+    patient = np.concatenate([part.patient for part in first])
+    inside = np.concatenate([mask[part.row] for part in first])
+    return len(np.intersect1d(patient[inside], patient[~inside]))
+
+
 def _counts(
-    sizes: list[Sizes], min_cell: int, *, classes: bool
+    sizes: list[Sizes], shared: list[int], min_cell: int, *, classes: bool
 ) -> list[dict[str, Any]]:
     """Return the counts of each level as they are shown."""
     patients = shown_counts([size.n_patients for size in sizes], min_cell)
@@ -184,8 +193,12 @@ def _counts(
     others = shown_counts([size.n_others for size in sizes], min_cell)
     found = []
     for number in range(len(sizes)):
-        shown = {"n_patients": patients[number], "n_rows": rows[number]}
         is_hidden = isinstance(patients[number], str)
+        shown = {"n_patients": patients[number]}
+        shown["n_shared"] = _shown_shared(
+            shared[number], sizes[number], min_cell, is_hidden=is_hidden
+        )
+        shown["n_rows"] = rows[number]
         if is_hidden and not isinstance(rows[number], str):
             shown["n_rows"] = WITHHELD
         if classes:
@@ -198,6 +211,21 @@ def _counts(
             shown["n_events"] = event
         found.append(shown)
     return found
+
+
+def _shown_shared(
+    n_shared: int, size: Sizes, min_cell: int, *, is_hidden: bool
+) -> int | str:
+    """Return the patients of several levels as they are shown.
+
+    The patients of this level alone would follow from them and the patients.
+    """
+    if 0 < n_shared < min_cell:
+        return f"<{min_cell}"
+    alone = size.n_patients - n_shared
+    if n_shared and (is_hidden or 0 < alone < min_cell):
+        return WITHHELD
+    return n_shared
 
 
 def _of_level(
