@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skfusion._dependencies import require
+from skfusion._validation import did_you_mean
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import (
     is_terminal,
@@ -18,24 +19,26 @@ from skfusion.cli.console import (
     show,
     write_json,
 )
-from skfusion.cli.model_files import (
-    check_strategies,
+from skfusion.cli.problems import RunError, failures_of_the_run, option
+from skfusion.cli.settings import (
+    COMPARE_KEYS,
+    check_outputs,
     files_of_models,
-    write_models,
+    read_settings,
 )
-from skfusion.cli.problems import RunError, failures_of_the_run
-from skfusion.cli.settings import COMPARE_KEYS, check_outputs, read_settings
 
 if TYPE_CHECKING:
     from skfusion.evaluation.guidelines.findings import Finding
 
 __all__ = [
+    "check_strategies",
     "comparison_options",
     "default_jobs",
     "embed",
     "run",
     "run_comparison",
     "settle_engine",
+    "write_models",
 ]
 
 
@@ -226,6 +229,89 @@ def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:
     if outputs.get("html"):
         result.to_html(outputs["html"], title=title)
         show(f"\nReport: {Path(outputs['html']).resolve()}")
+
+
+def check_strategies(files: Iterable[str], compared: Iterable[str]) -> None:
+    """Check before a run that every model to save is of a strategy of the comparison.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Strategies whose models are asked for.
+    compared : iterable of str
+        Strategies of the comparison, its single modalities among them.
+
+    Raises
+    ------
+    ValueError
+        If a strategy is not compared.
+
+    Examples
+    --------
+    >>> from skfusion.cli.compare import check_strategies
+    >>> check_strategies(["early"], ["ehr in late", "late"])
+    Traceback (most recent call last):
+        ...
+    ValueError: --save-model names 'early', which is not compared, expected one of ...
+    """
+    known = list(compared)
+    for strategy in files:
+        if strategy not in known:
+            raise ValueError(
+                f"--save-model names {strategy!r}, which is not compared, expected one "
+                f"of {', '.join(map(repr, known))}.{did_you_mean(strategy, known)}"
+            )
+
+
+def write_models(
+    result: Any, files: Mapping[str, str], *, embed_weights: bool = False
+) -> None:
+    """Fit strategies on all rows of a comparison, write them, and print what they are.
+
+    Parameters
+    ----------
+    result : FusionComparison
+        The comparison.
+    files : mapping of str to path
+        File of each model, by its strategy.
+    embed_weights : bool, default=False
+        Whether the files contain the weights of named networks.
+
+    Raises
+    ------
+    ModelFileError
+        If a part of a model has no form without pickle.
+    OSError
+        If a file cannot be written.
+    """
+    for strategy, file in files.items():
+        model = result.final_estimator(strategy)
+        about = require("skfusion.persistence", "persistence").save(
+            model, file, embed_weights=embed_weights
+        )
+        show(f"\nModel {strategy}: {Path(file).resolve()}")
+        n_rows = result.cohort_["n_rows"]
+        show(
+            f"It was fitted on all {n_rows:,} rows. No score of the comparison is "
+            "about this fit."
+        )
+        show(_words_of_weights(about.encoders))
+        if about.untrusted:
+            show(f"skfusion predict needs {option('--trust', *about.untrusted)}")
+
+
+def _words_of_weights(encoders: list[dict[str, Any]]) -> str:
+    """Return whether the weights of the networks of a model are in its file."""
+    if not encoders:
+        return "It has no network whose weights another machine would need."
+    absent = [one["name"] for one in encoders if not one.get("embedded")]
+    if not absent:
+        return "The weights of its networks are in the file."
+    names = ", ".join(dict.fromkeys(absent))
+    return (
+        f"The weights of {names} are not in the file: a machine that predicts needs "
+        "them, or use --embed-weights."
+    )
 
 
 def default_jobs() -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 from skfusion._dependencies import require
 from skfusion._validation import did_you_mean
-from skfusion.cli.model_files import files_of_models
 from skfusion.cli.parser import CHOICES
 from skfusion.cli.problems import Problem, ProblemsError
 
@@ -22,6 +21,7 @@ __all__ = [
     "check_no_input",
     "check_outputs",
     "engine_asked_for",
+    "files_of_models",
     "read_settings",
 ]
 
@@ -299,6 +299,43 @@ def check_outputs(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None
     for (first, one), (second, other) in itertools.combinations(named.items(), 2):
         if _is_same(one, other):
             raise ValueError(f"{first} and {second} are the same file, expected two")
+
+
+def files_of_models(value: Any) -> dict[str, str]:
+    """Return the file of each model to save, by its strategy.
+
+    Parameters
+    ----------
+    value : dict of str to str, list of (str, str) or None
+        Setting ``save_model``: a table of the file of settings, or the values of the
+        repeated option.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError
+        If a strategy is named twice.
+
+    Examples
+    --------
+    >>> from skfusion.cli.settings import files_of_models
+    >>> files_of_models([["late", "late.skfusion"], ["early", "early.skfusion"]])
+    {'late': 'late.skfusion', 'early': 'early.skfusion'}
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    files: dict[str, str] = {}
+    for strategy, file in value or ():
+        if strategy in files:
+            raise ValueError(
+                f"--save-model names the strategy {strategy!r} twice, expected one "
+                "file per strategy"
+            )
+        files[strategy] = file
+    return files
 
 
 def _files_by_option(outputs: Mapping[str, Any]) -> dict[str, str]:

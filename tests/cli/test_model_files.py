@@ -15,8 +15,8 @@ pytest.importorskip("skops", reason="the extra persistence is not installed")
 
 import skfusion  # noqa: E402
 from skfusion import compare_fusion  # noqa: E402
+from skfusion.cli.compare import write_models  # noqa: E402
 from skfusion.cli.main import main  # noqa: E402
-from skfusion.cli.model_files import write_models  # noqa: E402
 from skfusion.image import RadiomicsEncoder  # noqa: E402
 
 N = 60

@@ -179,7 +179,7 @@ def _correlated(
     if values is None or residuals is None or n_units < FEW_OF_A_CLASS:
         return []
     flat = residuals(values.reshape(len(values), -1)).reshape(*values.shape[:2], -1)
-    found = []
+    found: list[str] = []
     for i in range(len(names)):
         for j in range(i):
             columns = zip(flat[:, 2**i].T, flat[:, 2**j].T, strict=True)
