@@ -5,7 +5,7 @@ Tutorial: from a table and images to an answer
 What can you do with a table of cases and a folder of images? This page goes once from
 the table to features, to three fusions, to a fair comparison, to the importance of the
 modalities, to missing images and to a saved model. It uses real nodules of the lung and
-takes about a minute to run.
+takes a few minutes to run.
 """
 
 # %%
@@ -165,8 +165,10 @@ for name, model in models.items():
     print(f"{name}, no image: AUROC {roc_auc_score(y[test], scores):.3f}")
 
 # %%
-# The early and the joint model warn, because no image was missing when they were
-# fitted. :func:`skfusion.datasets.drop_modality` removes some in training.
+# The early model warns, because no image was missing when it was fitted.
+# :func:`skfusion.datasets.drop_modality` removes some in training. The joint model was
+# trained with images withheld at random (``modality_dropout``), and late fusion leaves
+# the member of the image out.
 
 # %%
 # Who else can use the model?

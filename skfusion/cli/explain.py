@@ -34,6 +34,22 @@ REFIT_FOLDS = 5
 MEASURES = {"reliance": "share", "performance": "estimate", "drop_one": "fall"}
 
 
+# Kinds of pitfalls in a few words, with the option that settles them, if there is one.
+PITFALLS = {
+    "chance": "The score is not shown to be above chance, so what the model relies on "
+    "need not be related to the outcome",
+    "absences": "Not every case has every modality, and all cases are counted",
+    "correlated": "Predictions from single modalities are correlated given the "
+    "outcome. --test PART --refit fits models again on each set of modalities",
+    "few": "There are few test cases or few of a class, so that intervals can be too "
+    "narrow. A smaller --cv, such as --cv 3, gives larger test sets",
+    "undefined": "Some intervals are not defined, because a class or a modality has "
+    "too few cases. A smaller --cv, such as --cv 3, gives larger test sets",
+    "scale": "Most interactions come from the scale of the output",
+}
+OTHER_PITFALL = "There were further remarks"
+
+
 @dataclass(frozen=True)
 class Settings:
     """Fusion to explain, its score, and whether it is fitted again.
@@ -194,9 +210,19 @@ def _over_models(reports: list[ModalityReport]) -> pd.DataFrame:
 
 
 def _shared_pitfalls(reports: list[ModalityReport]) -> list[str]:
-    """Return how many models have pitfalls, which the JSON file lists."""
-    n = sum(bool(report.pitfalls) for report in reports)
-    return [f"{n} of {len(reports)} models have pitfalls, see --json."] if n else []
+    """Return each kind of pitfall once, in how many models it is, and the remedy."""
+    kinds = [
+        {getattr(pitfall, "kind", "") for pitfall in report.pitfalls}
+        for report in reports
+    ]
+    lines = []
+    for kind, words in {**PITFALLS, "": OTHER_PITFALL}.items():
+        n_models = sum(kind in some for some in kinds)
+        if n_models:
+            lines.append(f"In {n_models} of {len(reports)} models: {words}.")
+    if lines:
+        lines.append("--json FILE has the sentences and numbers of each model.")
+    return lines
 
 
 def _content(report: ModalityReport) -> dict[str, Any]:

@@ -267,6 +267,25 @@ def _add_comparison(parser: argparse.ArgumentParser, *, report: str) -> None:
     _add_run(parser)
 
 
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--save-model",
+        nargs=2,
+        action="append",
+        metavar=("STRATEGY", "FILE"),
+        help="fit a strategy on all rows after the comparison and write the model, "
+        "e.g. late late.skfusion (repeatable)",
+    )
+    add(
+        "--embed-weights",
+        action="store_true",
+        default=None,
+        help="with --save-model, the weights of networks in the file, for a machine "
+        "that does not have them",
+    )
+
+
 # -- commands -------------------------------------------------------------------------
 
 
@@ -321,6 +340,7 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         help="one repetition without p-values, as a trial run only",
     )
     _add_comparison(compare, report="skfusion_report.html")
+    _add_models(compare)
 
 
 def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:

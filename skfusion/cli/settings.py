@@ -21,6 +21,7 @@ __all__ = [
     "check_no_input",
     "check_outputs",
     "engine_asked_for",
+    "files_of_models",
     "read_settings",
 ]
 
@@ -32,6 +33,7 @@ TEXT, TEXTS, WHOLE, NUMBER, FLAG, TABLE, ANY = (
     *("a table", "text or a number"),
 )
 REPEATS = "a whole number, 'auto', or a table of numbers by strategy"
+MODELS = "a table of files by strategy"
 COMPARE_KEYS = {
     "groups": TEXT,
     "cv": WHOLE,
@@ -82,7 +84,8 @@ TABLE_KEYS = {
     "engine": TEXT,
 }
 OUTPUT_KEYS = {"html": TEXT, "json": TEXT, "save": TEXT}
-KEYS = {**TABLE_KEYS, **COMPARE_KEYS, **OUTPUT_KEYS}
+MODEL_KEYS = {"save_model": MODELS, "embed_weights": FLAG}
+KEYS = {**TABLE_KEYS, **COMPARE_KEYS, **OUTPUT_KEYS, **MODEL_KEYS}
 MODALITY_KEYS = {"columns": ANY, "encoder": TEXT, "params": TABLE}
 _TYPES: dict[str, tuple[type, ...]] = {
     TEXT: (str,),
@@ -239,6 +242,8 @@ def _unknown(
 def _fits(value: Any, kind: str) -> bool:
     if kind == REPEATS and isinstance(value, dict):
         return all(_fits(number, WHOLE) for number in value.values())
+    if kind == MODELS:
+        return isinstance(value, dict) and all(_fits(v, TEXT) for v in value.values())
     if kind in (ANY, REPEATS):
         return isinstance(value, str | int | float) and not isinstance(value, bool)
     if isinstance(value, bool) and kind != FLAG:
@@ -262,7 +267,8 @@ def check_outputs(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None
     Parameters
     ----------
     outputs : mapping of str to object
-        Files to write: ``"html"``, ``"json"`` and ``"save"``. Other keys are ignored.
+        Files to write: ``"html"``, ``"json"``, ``"save"``, and the files by strategy of
+        ``"save_model"``. Other keys are ignored.
     inputs : mapping of str to object
         Settings of the command, which name the files that it reads: ``"table"``,
         ``"config"``, and ``"weights"`` of ``"modalities"``.
@@ -274,11 +280,9 @@ def check_outputs(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None
     OSError
         If a file or its folder cannot be written.
     ImportError
-        If the package that writes the report is not installed.
+        If the package that writes the report or a model is not installed.
     """
-    if outputs.get("html"):
-        require("jinja2", "report")
-    named = {f"--{key}": outputs[key] for key in OUTPUT_KEYS if outputs.get(key)}
+    named = _files_by_option(outputs)
     for option, name in named.items():
         path = Path(name)
         folder = path.resolve().parent
@@ -295,6 +299,57 @@ def check_outputs(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None
     for (first, one), (second, other) in itertools.combinations(named.items(), 2):
         if _is_same(one, other):
             raise ValueError(f"{first} and {second} are the same file, expected two")
+
+
+def files_of_models(value: Any) -> dict[str, str]:
+    """Return the file of each model to save, by its strategy.
+
+    Parameters
+    ----------
+    value : dict of str to str, list of (str, str) or None
+        Setting ``save_model``: a table of the file of settings, or the values of the
+        repeated option.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError
+        If a strategy is named twice.
+
+    Examples
+    --------
+    >>> from skfusion.cli.settings import files_of_models
+    >>> files_of_models([["late", "late.skfusion"], ["early", "early.skfusion"]])
+    {'late': 'late.skfusion', 'early': 'early.skfusion'}
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    files: dict[str, str] = {}
+    for strategy, file in value or ():
+        if strategy in files:
+            raise ValueError(
+                f"--save-model names the strategy {strategy!r} twice, expected one "
+                "file per strategy"
+            )
+        files[strategy] = file
+    return files
+
+
+def _files_by_option(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files to write, after a check that the packages for them are there."""
+    if outputs.get("html"):
+        require("jinja2", "report")
+    models = files_of_models(outputs.get("save_model"))
+    if models:
+        require("skops", "persistence")
+        require("safetensors", "persistence")
+    elif outputs.get("embed_weights"):
+        raise ValueError("--embed-weights needs a model to save, --save-model")
+    results = {f"--{key}": outputs[key] for key in OUTPUT_KEYS if outputs.get(key)}
+    return results | {f"--save-model {key}": file for key, file in models.items()}
 
 
 def check_no_input(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:

@@ -59,6 +59,10 @@ def explained(study, capsys, *options):
 def test_models_of_folds_and_their_range(study, capsys):
     out, found = explained(study, capsys, "--cv", "3")
     assert "3 models, each explained on the cases that it was not fitted on" in out
+    told = [line for line in out.splitlines() if line.startswith("Note: In ")]
+    assert all(" of 3 models: " in line for line in told)
+    assert bool(told) == any(model["pitfalls"] for model in found["models"])
+    assert "have pitfalls" not in out
     assert len(found["models"]) == 3
     assert sum(model["n_cases"] for model in found["models"]) == N
     assert {model["cases"] for model in found["models"]} == {"new rows"}

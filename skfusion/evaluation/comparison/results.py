@@ -29,7 +29,7 @@ from skfusion.evaluation.comparison.validation import (
     ExternalValidation,
     validate,
 )
-from skfusion.evaluation.comparison.verdict import Verdict
+from skfusion.evaluation.comparison.verdict import Verdict, deciding_difference
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
 
@@ -665,12 +665,18 @@ class FusionComparison(SecondaryAnalyses):
         return rows
 
     def _shown_differences(self) -> pd.DataFrame:
-        """Return differences in the primary metric, of other learners the best only."""
+        """Return differences in the primary metric that the verdict may name.
+
+        Of those from other learners, these are the best and the one that decides.
+        """
+        metric = self.metrics_[0]
         table = self.differences_
-        table = table[table["metric"] == self.metrics_[0].name]
+        table = table[table["metric"] == metric.name]
         best = self.tests_.set_index("strategy")["reference"]
         is_best = table["reference"] == table["strategy"].map(best)
-        return table[(table["relation"] != "other") | is_best]
+        deciding = [deciding_difference(name, table, metric)[0] for name in best.index]
+        is_shown = is_best | table.index.isin(deciding)
+        return table[(table["relation"] != "other") | is_shown]
 
 
 def load_comparison(path: str | os.PathLike[str]) -> FusionComparison:

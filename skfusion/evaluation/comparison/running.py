@@ -41,6 +41,7 @@ __all__ = [
     "fit_arm",
     "fit_on",
     "fit_split",
+    "most_fits",
     "predict",
     "predict_members",
     "run_arms",
@@ -326,6 +327,27 @@ def _step(arm: Strategy, split: Split, design: Design) -> str:
     if design.n_repeats > 1:
         where += f", repetition {split.repeat + 1}"
     return f"{arm.label}, {where}"
+
+
+def most_fits(arms: Sequence[Strategy], design: Design) -> int:
+    """Return the largest number of fits of a comparison.
+
+    Parameters
+    ----------
+    arms : sequence of Strategy
+        Arms of the comparison.
+    design : Design
+        Splits.
+
+    Returns
+    -------
+    int
+        Number without those of a search. There are fewer if the number of repetitions
+        is automatic and a repetition is slow.
+    """
+    fitted = [arm for arm in arms if arm.estimator is not None]
+    first, later = _phases(fitted, design)
+    return len(first) + len(later) + len(_with_other_seeds(fitted, design, 0))
 
 
 def _phases(

@@ -19,7 +19,7 @@ from skfusion.evaluation.comparison.scoring import Results
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.exceptions import LeakageWarning
 
-__all__ = ["Facts", "Verdict", "facts_of", "judge"]
+__all__ = ["Facts", "Verdict", "deciding_difference", "facts_of", "judge"]
 
 
 HEADLINES = {
@@ -270,15 +270,41 @@ def _least_certain(
     row: Any, differences: pd.DataFrame, facts: Facts
 ) -> tuple[dict[str, Any], float]:
     """Return the difference from a single that decides the claim, and its p-value."""
-    sign = 1.0 if facts.metric.greater_is_better else -1.0
+    label, p = deciding_difference(row["strategy"], differences, facts.metric)
+    weakest = differences.loc[label]
+    return {str(name): value for name, value in weakest.items()}, p
+
+
+def deciding_difference(
+    strategy: str, differences: pd.DataFrame, metric: Metric
+) -> tuple[Any, float]:
+    """Return the difference from a single modality that decides a claim.
+
+    Parameters
+    ----------
+    strategy : str
+        Fusion.
+    differences : DataFrame
+        Table of differences, with those of the fusion from single modalities.
+    metric : Metric
+        Primary metric.
+
+    Returns
+    -------
+    label : object
+        Label of the row with the largest p-value for a gain, of the first row if there
+        are no p-values.
+    p : float
+        The p-value, 1 if the fusion is not better.
+    """
+    sign = 1.0 if metric.greater_is_better else -1.0
     found = differences[
-        (differences["strategy"] == row["strategy"])
-        & (differences["metric"] == facts.metric.name)
+        (differences["strategy"] == strategy)
+        & (differences["metric"] == metric.name)
         & (differences["relation"] != "without")
     ]
     p = found["p"].where(sign * found["estimate"] > 0, 1.0)
-    weakest = found.loc[p.fillna(-1.0).idxmax()]  # no p-values: the first one
-    return {str(name): value for name, value in weakest.items()}, float(p.max())
+    return p.fillna(-1.0).idxmax(), float(p.max())
 
 
 def _better(facts: Facts) -> str:

@@ -546,7 +546,7 @@ class _Auditor:
     def _numbers(self, groups: Any) -> dict[str, np.ndarray]:
         """Return the number of each row and the numbers in its ids."""
         cases = self.cases
-        numbers = {"order of the rows": np.arange(cases.n_rows, dtype=np.float64)}
+        numbers = {column_checks.ROW_ORDER: np.arange(cases.n_rows, dtype=np.float64)}
         ids = {str(c): cases.frame[c] for c in self.columns.identifiers}
         if cases.id_column is not None:
             ids[str(cases.id_column)] = cases.frame[cases.id_column]

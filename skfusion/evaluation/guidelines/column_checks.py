@@ -48,6 +48,8 @@ MISSING_AUROC = 0.65
 SITE_AUROC = 0.65
 #: AUROC of the row number or the number in an id, at or above which it is reported.
 TREND_AUROC = 0.65
+#: Name of the order of the rows among the numbers of rows and ids.
+ROW_ORDER = "order of the rows"
 #: P-value below which an association is reported, together with its AUROC.
 LARGEST_PVALUE = 0.001
 #: Fewest rows with a value, and without it, for a statement about the value.
@@ -610,20 +612,25 @@ def check_trends(
     """
     cases = findings.cases
     for name, values in numbers.items():
+        is_order = name == ROW_ORDER
+        number = "the number of a row" if is_order else "the last number in each id"
         there = np.isfinite(values)
         if there.sum() < 2 * FEWEST_ROWS:
             continue
         some = [Outcome(o.name, o.positive[there]) for o in outcomes]
         found = best_association(some, values[there], cases.patients[there])
         tells = found.auroc >= TREND_AUROC and found.pvalue < LARGEST_PVALUE
-        words = f"The number has an AUROC of {_cut(found.auroc)}"
+        words = f"{number.capitalize()} has an AUROC of {_cut(found.auroc)}"
         rows = there
         if not tells:
-            ends = _pure_end(values, cases, outcomes)
-            if ends is None:
+            pure = _pure_end(values, cases, outcomes)
+            if pure is None:
                 continue
-            found, rows = ends
-            words = "Of the lowest or highest numbers, nearly all or nearly none are"
+            found, rows = pure
+            ends = (
+                "first or last rows" if is_order else "lowest or highest last numbers"
+            )
+            words = f"Of the {ends}, nearly all or nearly none are"
         findings.add(
             "order tells the outcome",
             "warning",
@@ -632,8 +639,10 @@ def check_trends(
             f"{words}{' for rows' if tells else ''} {found.outcome} "
             f"({_p(found.pvalue)}), so cases with the outcome were recorded earlier or "
             "later, or come from another source.",
-            "Shuffle the folds, and never use the number as a feature. Check that "
-            "cases with and without the outcome are of the same time and source.",
+            f"Never use {number} as a feature. Check that cases with and without the "
+            "outcome are of the same time and source. Do not split by the order of the "
+            "rows: shuffled folds, the default of compare_fusion and of skfusion "
+            "compare, are not affected by the order itself.",
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from skfusion._figures.texts import format_number, true_minus
 from skfusion.evaluation.report.figures.subgroups import check_columns
 from skfusion.evaluation.report.protocol import Comparison
 from skfusion.evaluation.report.tables import DASH, Cell, Table
+from skfusion.evaluation.statistics.disclosure import WITHHELD
 from skfusion.exceptions import DataWarning
 
 __all__ = [
@@ -44,6 +47,7 @@ def absence_table(result: Comparison) -> Table | None:
     )
     if positive is not None:
         caption += " Per cents are of all rows of the class."
+    caption += _hidden_words(cell.text for row in rows for cell in row[1:])
     return Table(caption, columns, rows)
 
 
@@ -147,10 +151,23 @@ def characteristics_table(
         f"The cohort by outcome, one {unit} each: numbers as mean (SD) or median "
         "[quartiles], categories as n (%). There are no p-values, because the patients "
         "are described and not tested."
-    )
+    ) + _hidden_words(str(cell) for name in shown.columns[1:] for cell in shown[name])
     return Table(caption, ["Variable", *(f"#{name}" for name in classes[1:])], rows), (
         notes
     )
+
+
+def _hidden_words(cells: Iterable[str]) -> str:
+    """Return what the cells without a number mean, if there are any."""
+    cells = set(cells)
+    words = ""
+    limits = {int(n) for text in cells for n in re.findall(r"<(\d+)(?![\d%])", text)}
+    for limit in sorted(limits):
+        words += f' "<{limit}" is a count from 1 to {limit - 1}, which could identify '
+        words += "a patient."
+    if any(WITHHELD in text for text in cells):
+        words += f' "{WITHHELD}" is a value from which a small count would follow.'
+    return words
 
 
 def _described_cell(value: Any) -> Cell:

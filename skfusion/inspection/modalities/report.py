@@ -36,7 +36,7 @@ from skfusion.inspection.modalities.sentences import describe
 from skfusion.inspection.models import OWNER, make_output
 from skfusion.inspection.shapley import CoalitionPlan, moebius_matrix
 
-__all__ = ["ModalityReport", "find_pitfalls", "make_report"]
+__all__ = ["ModalityReport", "Pitfall", "find_pitfalls", "make_report"]
 
 
 # Correlation within outcome classes above which single modalities are a pitfall.
@@ -45,6 +45,30 @@ FEW_PATIENTS = 30
 FEW_OF_A_CLASS = 10
 # Cases on which the scales of the output are compared.
 CASES_OF_SCALES = 50
+
+
+class Pitfall(str):
+    """Sentences about a pitfall, and its kind.
+
+    Attributes
+    ----------
+    kind : {"chance", "absences", "correlated", "few", "undefined", "scale"}
+        Kind of the pitfall, which is the same for several models.
+
+    Examples
+    --------
+    >>> from skfusion.inspection.modalities.report import Pitfall
+    >>> Pitfall("There are only 12 cases.", "few").kind
+    'few'
+    """
+
+    kind: str
+
+    def __new__(cls, text: str, kind: str = "") -> Pitfall:
+        """Return the text with its kind, which a copy sets afterwards."""
+        made = super().__new__(cls, text)
+        made.kind = kind
+        return made
 
 
 def find_pitfalls(
@@ -80,10 +104,11 @@ def find_pitfalls(
     ]
     undefined = np.isnan(performance.low) | np.isnan(performance.high)
     if undefined.any():
-        found.append(
+        text = (
             f"{undefined.sum()} of {len(undefined)} intervals are undefined, because a "
             "class or a modality has too few cases."
         )
+        found.append(Pitfall(text, "undefined"))
     return found
 
 
@@ -93,9 +118,12 @@ def _chance(scoring: Scoring, performance: ModalityScores) -> list[str]:
         return []
     value = performance.coalition_scores.iloc[-1]
     return [
-        f"The {scoring.name} of the model is {value:.3f} ({limits[0]:.3f} to "
-        f"{limits[1]:.3f}), which is not shown to be above chance. What the model "
-        "relies on then need not be related to the outcome."
+        Pitfall(
+            f"The {scoring.name} of the model is {value:.3f} ({limits[0]:.3f} to "
+            f"{limits[1]:.3f}), which is not shown to be above chance. What the model "
+            "relies on then need not be related to the outcome.",
+            "chance",
+        )
     ]
 
 
@@ -112,8 +140,12 @@ def _absences(performance: ModalityScores) -> list[str]:
     if not counts:
         return []
     return [
-        f"Not every modality is present in all {performance.n_cases} cases: {counts}. "
-        "Shares, contributions and scores are those of all cases, with and without it."
+        Pitfall(
+            f"Not every modality is present in all {performance.n_cases} cases: "
+            f"{counts}. Shares, contributions and scores are those of all cases, with "
+            "and without it.",
+            "absences",
+        )
     ]
 
 
@@ -124,8 +156,12 @@ def _few(scoring: Scoring, patients: np.ndarray | None) -> list[str]:
         return []
     what = "cases" if patients is None else "patients"
     return [
-        f"There are only {n_patients} {what}, and {n_rarest} of the rarest class or "
-        "event. The intervals hold for large samples and can be too narrow here."
+        Pitfall(
+            f"There are only {n_patients} {what}, and {n_rarest} of the rarest class "
+            "or event. The intervals hold for large samples and can be too narrow "
+            "here.",
+            "few",
+        )
     ]
 
 
@@ -143,20 +179,21 @@ def _correlated(
     if values is None or residuals is None or n_units < FEW_OF_A_CLASS:
         return []
     flat = residuals(values.reshape(len(values), -1)).reshape(*values.shape[:2], -1)
-    found = []
+    found: list[str] = []
     for i in range(len(names)):
         for j in range(i):
             columns = zip(flat[:, 2**i].T, flat[:, 2**j].T, strict=True)
             strongest = max((_correlation(a, b) for a, b in columns), key=abs)
             low, high = _fisher_limits(strongest, n_units)
             if min(abs(low), abs(high)) > CORRELATED and low * high > 0:
-                found.append(
+                text = (
                     f"Given the outcome, the predictions from {names[j]} alone and "
                     f"from {names[i]} alone are correlated (r = {strongest:.2f}, "
                     f"{low:.2f} to {high:.2f}). Withholding one of them creates "
                     "combinations that may not occur. Interpret the retrain game and "
                     "the interactions, not the effect of withholding one alone."
                 )
+                found.append(Pitfall(text, "correlated"))
     return found
 
 
@@ -222,10 +259,13 @@ def _scales(
     if not (own > ADDITIVE and theirs < 0.5 * own):
         return []
     return [
-        f"{SCALES[reliance.scale].capitalize()} were explained. Interactions make up "
-        f"{own:.3f} of the variance on this scale and {theirs:.3f} on that of "
-        f"{SCALES[other]} ({len(rows)} cases), so that most of them come from the "
-        f"scale. Use output={other!r}, on which this model is closer to additive."
+        Pitfall(
+            f"{SCALES[reliance.scale].capitalize()} were explained. Interactions make "
+            f"up {own:.3f} of the variance on this scale and {theirs:.3f} on that of "
+            f"{SCALES[other]} ({len(rows)} cases), so that most of them come from the "
+            f"scale. Use output={other!r}, on which this model is closer to additive.",
+            "scale",
+        )
     ]
 
 

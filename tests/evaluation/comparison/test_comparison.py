@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from skfusion import LateFusionClassifier, compare_fusion
 from skfusion.evaluation import FusionComparison
 from skfusion.evaluation.comparison import design
 from skfusion.evaluation.comparison.comparison import plan_comparison
+from skfusion.evaluation.comparison.verdict import deciding_difference
 from skfusion.evaluation.statistics.auroc import cross_validated_auroc_interval
 from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
@@ -192,6 +194,25 @@ def test_tables_keep_their_shape(result):
     assert "240 rows of 120 patients" in text
     assert "Brier score (lower is better)" in text
     assert result.verdict_.text in text
+
+
+@pytest.mark.parametrize("p", [(1e-9, 0.4), (np.nan, np.nan)])
+def test_the_difference_that_decides_is_printed(result, p):
+    differences = result.differences_.copy()
+    best = result.tests_["reference"].iloc[0]
+    names = sorted(differences["reference"].unique(), key=lambda name: name != best)
+    for name, value in zip(names, p, strict=True):
+        differences.loc[differences["reference"] == name, "p"] = value
+    differences["relation"] = "other"  # no single in the learner of the fusion
+    shown = replace(result, differences_=differences).summary()
+    table = shown.partition("Differences in")[2].partition("\n\n")[0]
+    labels = [result.strategies_.loc[name, "label"] for name in names]
+    decided = deciding_difference("late", differences, result.metrics_[0])[0]
+    for name, label in zip(names, labels, strict=True):
+        is_shown = name in (best, differences.loc[decided, "reference"])
+        assert (label in table) == is_shown
+    if p[1] == 0.4:
+        assert differences.loc[decided, "reference"] == names[1]
 
 
 def test_all_four_strategies_are_planned_by_default(cohort):

@@ -15,7 +15,10 @@ from sklearn.preprocessing import StandardScaler
 from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
 from skfusion._figures.texts import true_minus
 from skfusion.evaluation.report.checklist import ITEMS, checklist
-from skfusion.evaluation.report.cohort_tables import absence_table
+from skfusion.evaluation.report.cohort_tables import (
+    absence_table,
+    characteristics_table,
+)
 from skfusion.evaluation.report.extras import audit_part, importance_part
 from skfusion.evaluation.report.given_tables import frame_table
 from skfusion.evaluation.report.methods import abstract
@@ -154,6 +157,34 @@ def test_characteristics_name_what_is_missing(result, page, given):
 
     alone = text_of(render(replace(result, context_=None)))
     assert "There is no table of the cohort" in alone
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            ("<10", "withheld"),
+            ('"<10" is a count from 1 to 9', '"withheld" is a value'),
+        ),
+        (("<5 (<10%)", "12"), ('"<5" is a count from 1 to 4',)),
+        (("1234", "12 (4.0%)"), ()),
+    ],
+)
+def test_the_caption_of_characteristics_explains_what_is_hidden(result, cells, said):
+    frame = pd.DataFrame(
+        {
+            "variable": ["<10 years", "withheld"],
+            "level": ["", ""],
+            "missing": [0, 0],
+            "overall": cells,
+        }
+    )
+    caption = characteristics_table(result, frame)[0].caption
+    for words in said:
+        assert words in caption
+    assert ("is a count" in caption) == any("<" in cell for cell in cells)
+    assert ("withheld" in caption) == ("withheld" in cells)
+    assert ('"<10"' in caption) == ("<10" in cells)
 
 
 # -- parts that are passed ------------------------------------------------------------
