@@ -13,7 +13,7 @@ import types
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,21 @@ def _array_parts() -> list[Any]:
     number: Any = np.float64(0).__reduce__()[0]
     # NumPy 2 has moved the functions. Files have the names of either release.
     named = [
-        (function, f"numpy.{core}.multiarray.{function.__name__}")
+        _in_module(f"numpy.{core}.multiarray", function)
         for function in (array, number)
         for core in ("core", "_core")
     ]
     return [*named, np.ndarray, np.dtype, *dtypes]
+
+
+def _in_module(module: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as one of another module, by which torch 2.5 allows it."""
+
+    def same(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    same.__module__, same.__name__ = module, function.__name__
+    return same
 
 
 def _tensors_of(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
