@@ -89,15 +89,19 @@ def _read(path: str | os.PathLike[str], kinds: list[type]) -> Any:
 def _array_parts() -> list[Any]:
     """Return what an array of numbers or texts in a file consists of."""
     dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdU"}
+    return [*_array_functions(), np.ndarray, np.dtype, *dtypes]
+
+
+def _array_functions() -> list[Any]:
+    """Return the functions that make an array or a number from its parts."""
     array: Any = np.zeros(1).__reduce__()[0]
     number: Any = np.float64(0).__reduce__()[0]
     # NumPy 2 has moved the functions. Files have the names of either release.
-    named = [
+    return [
         _in_module(f"numpy.{core}.multiarray", function)
         for function in (array, number)
         for core in ("core", "_core")
     ]
-    return [*named, np.ndarray, np.dtype, *dtypes]
 
 
 def _in_module(module: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,7 +110,8 @@ def _in_module(module: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def same(*arguments: Any) -> Any:
         return function(*arguments)
 
-    same.__module__, same.__name__ = module, function.__name__
+    same.__module__ = module
+    same.__name__ = same.__qualname__ = function.__name__
     return same
 
 
@@ -137,11 +142,10 @@ def _allowed(kinds: Iterable[type]) -> dict[str, Any]:
         *(torch._utils._rebuild_parameter, OrderedDict, set, torch.Size, *kinds),
         np.ndarray,
         np.dtype,
+        *_array_functions(),
     ]
     allowed = {f"{thing.__module__}.{thing.__qualname__}": thing for thing in known}
-    named = [part for part in _array_parts() if isinstance(part, tuple)]
     return allowed | {
-        **{key: function for function, key in named},
         "torch.nn.parameter.Parameter": nn.Parameter,
         "_codecs.encode": codecs.encode,  # bytes of arrays, as weights_only=True
         "torch.nn.backends.thnn._get_thnn_function_backend": _no_backend,
