@@ -72,7 +72,8 @@ def load_pickled_network(
 
 def _read(path: str | os.PathLike[str], kinds: list[type]) -> Any:
     if zipfile.is_zipfile(path):
-        with torch.serialization.safe_globals([*kinds, *_array_parts()]):
+        # Before torch 2.6, sets are not allowed by default.
+        with torch.serialization.safe_globals([*kinds, set, *_array_parts()]):
             return torch.load(path, map_location="cpu", weights_only=True)
     # In the format of torch before 1.6, weights_only=True refuses every network.
     reader = types.ModuleType("restricted_pickle")
