@@ -85,15 +85,22 @@ class QualityReport:
         ordered = rest.sort_values("n_rows", ascending=False, kind="stable")
         lines = [
             f"  {row.n_rows:>9,} {row.share:>6.1%}  {row.table}: {row.reason}"
-            f" ({row.n_subjects:,} subjects)"
+            f"{_subjects(row.n_subjects)}"
             for row in ordered.head(_LINES).itertuples()
         ]
         more = len(ordered) - _LINES
         if more > 0:
             lines.append(f"  and {more} more findings in the frame")
-        return "\n".join([f"{head}Findings (rows, share of the table):", *lines])
+        return "\n".join(
+            [f"{head}Findings (rows, share of the rows they are about):", *lines]
+        )
 
     __repr__ = __str__
+
+
+def _subjects(number: int) -> str:
+    """Return a number of subjects in words, nothing where it is not known."""
+    return f" ({number:,} subject{'s' * (number != 1)})" if number else ""
 
 
 def quality_report(files: EventFiles, dropped: Iterable[Any] = ()) -> QualityReport:

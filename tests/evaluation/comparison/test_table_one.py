@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,11 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionRegressor, compare_fusion
-from skfusion.evaluation.comparison.analyses.table_one import Strata, table_one
+from skfusion.evaluation.comparison.analyses.table_one import (
+    Strata,
+    default_columns,
+    table_one,
+)
 from skfusion.exceptions import DataWarning
 
 COLUMNS = ["age", "crp", "stage", "sex"]
@@ -212,6 +217,20 @@ def test_columns_that_are_left_out_are_counted():
     assert found["variable"].tolist() == ["n", "age, mean (SD)"]
     with pytest.raises(ValueError, match="not columns of X"):
         result.table_one(["weight"])
+
+
+def test_a_cohort_without_columns_to_describe_says_how_to_give_them():
+    X, y = make_cohort(per_patient=1)
+    wide = pd.DataFrame(np.zeros((len(X), 31)), index=X.index).add_prefix("f")
+    context = SimpleNamespace(
+        study=SimpleNamespace(X=wide.assign(age=X["age"]), id_column=None),
+        modalities=[SimpleNamespace(columns=list(wide.columns))],
+    )
+    with (
+        pytest.warns(DataWarning, match="31 columns"),
+        pytest.raises(ValueError, match="no modality has a column.* of age and sex"),
+    ):
+        default_columns(context)
 
 
 def test_a_numeric_outcome_has_no_classes():

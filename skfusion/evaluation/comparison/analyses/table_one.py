@@ -95,6 +95,11 @@ def default_columns(context: Context) -> list[Any]:
     DataWarning
         If columns are left out, because a modality has many, or a column has many
         levels.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
     """
     X = context.study.X
     roles = find_column_roles(X, aside=[context.study.id_column])
@@ -112,6 +117,12 @@ def default_columns(context: Context) -> list[Any]:
             f"modality has more than {MOST_COLUMNS} columns or a column has more than "
             f"{MOST_LEVELS} levels. Pass columns= to choose.",
             DataWarning,
+        )
+    if not chosen:
+        raise ValueError(
+            f"{OWNER}: no modality has a column that can be described, such as with "
+            "images or events only. Pass columns= of the table, or a DataFrame with a "
+            "row for each case, such as of age and sex."
         )
     return list(chosen)
 
