@@ -79,6 +79,7 @@ def test_models_of_folds_and_their_range(study, capsys):
     assert rows["performance", "first"]["mean"] > 0.2
 
 
+@pytest.mark.long
 def test_one_test_set_gives_the_whole_report(study, capsys):
     out, found = explained(study, capsys, "--test", "0.4", "--refit")
     assert "The model relies on first" in out

@@ -31,6 +31,7 @@ def auroc(make, *names: str) -> float:
     return roc_auc_score(test.target, model.decision_function(features(test, *names)))
 
 
+@pytest.mark.long
 def test_signals_are_as_large_as_documented():
     signal = {"mri": 1.2, "clinical": 0.6}
 

@@ -208,6 +208,7 @@ def with_store(cohort, make, store):
     return make(EarlyFusionClassifier, modalities=modalities)
 
 
+@pytest.mark.long
 def test_a_corrupt_store_costs_a_warning_and_no_result(cohort, make, tmp_path):
     expected = with_store(cohort, make, None).fit(cohort.X, cohort.y)
     store = tmp_path / "store"

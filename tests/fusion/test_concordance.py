@@ -54,6 +54,7 @@ def test_equals_scikit_survival(seed, dtype):
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), n=st.integers(2, 40))
+@pytest.mark.long
 def test_equals_the_definition_and_scikit_survival(data, n):
     def drawn(values):
         return np.array(data.draw(st.lists(values, min_size=n, max_size=n)))

@@ -36,6 +36,7 @@ def test_a_search_embeds_every_image_once_and_a_second_one_none(
         assert store.info()["computed"] == len(cohort.y)
 
 
+@pytest.mark.long
 def test_another_backbone_is_another_set_of_embeddings(cohort, make, tmp_path):
     folder = tmp_path / "store"
     embedder = ImageEmbedder(input_size=32, store=folder)

@@ -350,6 +350,7 @@ def test_importance_of_a_model_with_a_dropped_modality(X, y):
     assert list(scores.modalities) == ["a", "c"]
 
 
+@pytest.mark.long
 def test_comparisons_with_passthrough_and_drop(X, y):
     table = X.drop(columns="patient_id")
     given = [("m", "passthrough", ["a", "b"]), *TWO[1:], ("o", "drop", ["d"])]

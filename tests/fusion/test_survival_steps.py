@@ -172,6 +172,7 @@ def test_steps_for_classes_are_refused(name, cohort):
         model.fit(*cohort)
 
 
+@pytest.mark.long
 def test_parts_that_need_different_targets_are_refused(cohort):
     union = FeatureUnion(
         [("times", GiniSelector(1)), ("numbers", SelectKBest(f_regression, k=1))]

@@ -122,6 +122,7 @@ store.get_or_compute([str(i) for i in range(20)], compute, chunk_size=10)
 
 @posix
 @pytest.mark.parametrize("reaped", [True, False], ids=["gone", "zombie"])
+@pytest.mark.long
 def test_claims_of_a_killed_process_are_taken_over_at_once(
     tmp_path, monkeypatch, reaped, launch, recorder
 ):

@@ -80,6 +80,7 @@ def modalities(store):
     return [*parts, ("note", TextEmbedder(WordCounts(), store=store), "note")]
 
 
+@pytest.mark.long
 def test_the_formula_is_that_of_the_cohort():
     _, y, ratio = cohort(200_000, 5)
     assert abs(roc_auc_score(y, ratio) - optimum(SHIFTS.values())) < 0.003
@@ -95,6 +96,7 @@ def test_the_formula_is_that_of_the_cohort():
     ],
     ids=["early", "late"],
 )
+@pytest.mark.long
 def test_fusion_reaches_the_optimum(make, tmp_path):
     X, y, _ = cohort(4000, 0)
     new, outcome, _ = cohort(4000, 1)

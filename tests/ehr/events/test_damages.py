@@ -101,6 +101,7 @@ def documented(owner, found):
 
 
 @pytest.mark.parametrize(("seed", "n_damages"), SAMPLES)
+@pytest.mark.long
 def test_damages_of_a_store(seed, n_damages, tmp_path):
     rng = np.random.default_rng(seed)
     path = tmp_path / "store"

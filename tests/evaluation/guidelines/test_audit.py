@@ -66,6 +66,7 @@ def test_a_planted_leak_is_found(name):
 # -- folds and patients ---------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_folds_that_ignore_patients_are_found_with_every_form_of_cv():
     cohort = clean(2)
     X, y, _ = cohort.audited
@@ -198,6 +199,7 @@ def test_rounded_values_of_two_columns_are_no_proof_of_copies():
 # -- columns --------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_only_the_columns_of_the_modalities_are_features():
     X, y, _ = clean(4, prevalence=0.5).audited
     X["discharge"] = y

@@ -150,6 +150,7 @@ def test_an_encoder_that_fails_is_said_and_ends_nothing():
 # -- correlation within classes -------------------------------------------------------
 
 
+@pytest.mark.long
 def test_correlation_within_classes_and_not_between_them():
     X, y, columns = two_modalities(600, shared=0.0, seed=1)
     (none,) = describe_cohort(columns, X, y, groups="patient_id").dependence.to_dict(

@@ -147,6 +147,7 @@ def test_small_counts_of_absences_are_withheld(lacking, events_only):
     assert absence_table(compared(lacking=0, n_repeats=1, cv=3)) is None
 
 
+@pytest.mark.long
 def test_characteristics_name_what_is_missing(result, page, given):
     text = text_of(page)
     table = given["table_one"]
@@ -190,6 +191,7 @@ def test_the_caption_of_characteristics_explains_what_is_hidden(result, cells, s
 # -- parts that are passed ------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_page_has_the_sections_that_were_given_and_no_other(result, page):
     bare = render(result)
     for anchor in ("missing", "subgroups", "learning"):
@@ -213,6 +215,7 @@ def test_thresholds_are_those_of_the_decision_curve(result):
     assert f"late 0.25 {expected}" in shown
 
 
+@pytest.mark.long
 def test_event_that_was_not_declared_is_said():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(120, 2)), columns=["lesion", "age"])
@@ -244,6 +247,7 @@ def test_notebook_shows_the_verdict_and_the_scores(result):
     assert f"{result.to_frame().loc['late', ('roc_auc', 'estimate')]:.3f}" in shown
 
 
+@pytest.mark.long
 def test_importance_is_shown_with_its_picture(result):
     page = render(result, importance=Importance(shares()))
     text = text_of(page)
@@ -268,6 +272,7 @@ def test_ranges_over_models_are_written_with_their_means():
     ]
 
 
+@pytest.mark.long
 def test_page_needs_no_matplotlib(result, monkeypatch):
     import sys
 

@@ -138,6 +138,7 @@ def test_tests_over_all_singles_and_fusions(told, folds):
         assert row["p_helps_holm"] == pytest.approx(expected, rel=0, abs=1e-9)
 
 
+@pytest.mark.long
 def test_the_page_prints_these_numbers(result, folds):
     page = render(result).partition("</style>")[2]
     text = " ".join(re.sub(r"<[^>]+>", " ", page.replace("<wbr>", "")).split())

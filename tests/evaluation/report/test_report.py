@@ -325,6 +325,7 @@ def test_p_values_are_those_of_the_primary_score_only(page, result):
         ),
     ],
 )
+@pytest.mark.long
 def test_methods_follow_the_design(kwargs, present, absent):
     result = compare(scoring="roc_auc", **kwargs)
     text = Page(render(result)).text
@@ -515,6 +516,7 @@ def test_three_modalities_show_what_each_adds():
     assert shown == ["single"] * 3 + ["fusion"]
 
 
+@pytest.mark.long
 def test_declared_baselines_are_not_called_matched():
     parts = fusions(only="late")["late"].modalities
     estimators = fusions(only="late") | {
@@ -534,6 +536,7 @@ def test_declared_baselines_are_not_called_matched():
     assert "from a single modality in its own learner" not in text
 
 
+@pytest.mark.long
 def test_calibration_of_many_singles_is_folded():
     estimators = fusions(("a", "b", "c"), ("lesion", "age", "crp"), only="late")
     result = compare(estimators=estimators, scoring="roc_auc", n_repeats=1)

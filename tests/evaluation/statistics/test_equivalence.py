@@ -21,6 +21,7 @@ def samples(n_samples=200):
         yield values, values.mean(), stats.sem(values), float(rng.uniform(0.05, 1))
 
 
+@pytest.mark.long
 def test_agrees_with_two_one_sided_t_tests():
     for values, mean, error, margin in samples():
         below = stats.ttest_1samp(values, -margin, alternative="greater").pvalue

@@ -199,6 +199,7 @@ def image_bags():
 
 
 @pytest.mark.parametrize("trainable", ["head", "last_block"])
+@pytest.mark.long
 def test_images_of_a_row_are_weighted(trainable):
     X, y = image_bags()
     embedder = ImageEmbedder(

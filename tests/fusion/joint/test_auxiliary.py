@@ -109,6 +109,7 @@ def staged(train):
     return X
 
 
+@pytest.mark.long
 def test_auxiliary_target_is_learned_and_is_no_feature(train, staged):
     y = train.target[:300]
     settings = {"max_epochs": 20, "random_state": 0}

@@ -70,6 +70,7 @@ def test_cross_validation_does_not_depend_on_the_backend(table, backend, n_jobs)
     np.testing.assert_array_equal(alone, together)
 
 
+@pytest.mark.long
 def test_a_search_in_threads(table):
     X, y = table
     grid = {"dropout": [0.0, 0.5], "net__module": [mlp, None]}
@@ -236,6 +237,7 @@ def test_modes_that_the_caller_has_entered_have_no_effect(table, mode):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_predictions_during_fits_in_other_threads(table):
     X, y = table
     model = joint().fit(X, y)

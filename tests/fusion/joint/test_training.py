@@ -485,6 +485,7 @@ def test_no_change_gives_the_weights_of_no_augmentation(build, cohort):
 
 
 @pytest.mark.parametrize("trainable", ["last_block", "all"])
+@pytest.mark.long
 def test_augmentation_is_seeded_and_bears_absent_images(build, cohort, trainable):
     X = cohort.X.copy()
     X["scan"] = X["scan"].where(np.arange(48) % 5 > 0, None)
@@ -513,6 +514,7 @@ def test_an_augmentation_that_changes_the_shape_is_refused(build, cohort):
         model.fit(cohort.X, cohort.y)
 
 
+@pytest.mark.long
 def test_predictions_are_averaged_over_views(build, cohort):
     """Of the image as it is and of the changed ones, whatever rows are around it."""
     X = cohort.X.copy()

@@ -175,6 +175,7 @@ def fingerprint_cohort(seed: int):
     return X.iloc[order], y[order], patient[order] < n_patients
 
 
+@pytest.mark.long
 def test_grouped_stacking_beats_row_wise_stacking_on_new_patients():
     gains = []
     images = [f"i{j}" for j in range(16)]

@@ -296,6 +296,7 @@ def test_weights_learned_by_a_score_reach_a_higher_one():
     assert scores["roc_auc"] > scores[None] + 0.005
 
 
+@pytest.mark.long
 def test_a_row_is_predicted_alone_as_in_a_batch(table):
     X, y, _ = table
     for aggregation in LateFusionClassifier._rules:

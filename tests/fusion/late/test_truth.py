@@ -82,6 +82,7 @@ def test_bayes_loses_to_the_joint_optimum_exactly_what_dependence_costs(correlat
     assert intercept == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.long
 def test_bayes_counts_shared_evidence_twice():
     """Of one modality given twice the log-odds double, and the slope is a half."""
     cohort, test = (make_fusion_cohort(20_000, random_state=seed) for seed in (0, 1))
@@ -150,6 +151,7 @@ def test_no_rule_learns_an_exclusive_or_across_modalities():
     assert roc_auc_score(y[new], p) > 0.95
 
 
+@pytest.mark.long
 def test_grouped_stacking_beats_in_sample_stacking_on_patient_fingerprints():
     gains = []
     for seed in range(5):

@@ -153,6 +153,7 @@ def test_a_network_for_volumes_sees_the_whole():
         embedder.transform([VOLUMES[0], VOLUMES[2]])
 
 
+@pytest.mark.long
 def test_networks_of_torchvision_for_films():
     backbone = build_backbone("r3d_18", weights=None, input_size=32, depth=4)
     assert backbone.n_features == 512

@@ -207,6 +207,7 @@ def test_the_fingerprint_tells_different_embeddings_apart(tmp_path):
     assert loaded.fingerprint == variants[3].fingerprint  # same function, same digest
 
 
+@pytest.mark.long
 def test_weights_come_from_a_file(tmp_path):
     models = pytest.importorskip("torchvision.models")
     trained = models.get_model("resnet18", weights=None, num_classes=2)

@@ -82,6 +82,7 @@ def test_stages_by_their_usual_names(name, n_features):
         assert net.n_features == expected
 
 
+@pytest.mark.long
 def test_stages_of_a_resnet_are_its_layers():
     nets = [
         build_backbone("resnet18", weights=None, layer=layer, input_size=64)

@@ -396,6 +396,7 @@ def test_bad_columns():
         encoder.fit(pd.Series([1.0], name="age"))
 
 
+@pytest.mark.long
 def test_it_needs_no_torch():
     script = (
         "import sys\n"

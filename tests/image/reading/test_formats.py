@@ -355,6 +355,7 @@ def test_urls_that_cannot_be_read(url, match):
     assert "Doe" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_lazy_images_are_shared_by_threads(tmp_path):
     paths = []
     for number in range(4):

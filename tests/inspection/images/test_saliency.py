@@ -177,6 +177,7 @@ def test_scores_of_numbers_and_times_are_the_predictions(embedder, corner, new):
     assert found.output == "prediction (unit of y)"
 
 
+@pytest.mark.long
 def test_scores_are_named_by_what_they_are(embedder, corner, new):
     y = corner["outcome"]
     margin = make_pipeline(embedder, LinearSVC()).fit(corner["scan"], y)
@@ -268,6 +269,7 @@ def test_grad_cam_is_the_weighted_sum_of_feature_maps(embedder, corner, new):
     assert found.values == pytest.approx(fine[:, 0].numpy(), rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.long
 def test_grad_cam_weighs_the_layer_that_is_named(embedder, corner, new):
     model = make_pipeline(embedder, LogisticRegression())
     model.fit(corner["scan"], corner["outcome"])
@@ -282,6 +284,7 @@ def test_grad_cam_weighs_the_layer_that_is_named(embedder, corner, new):
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small"])
 @pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
+@pytest.mark.long
 def test_grad_cam_finds_the_last_map_of_known_networks(name):
     embedder = ImageEmbedder(name, weights=None, input_size=64, store=None)
     rng = np.random.default_rng(0)
@@ -322,6 +325,7 @@ def test_rows_without_image_are_left_out(trained, new):
         explain_images(trained, X)
 
 
+@pytest.mark.long
 def test_models_without_gradient_are_for_occlusion(embedder, corner, new):
     forest = RandomForestClassifier(20, random_state=0)
     model = EarlyFusionClassifier(modalities(embedder), estimator=forest)

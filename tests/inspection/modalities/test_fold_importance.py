@@ -181,6 +181,7 @@ def test_rows_and_patients_of_the_comparison_are_noticed(grouped, with_outcome):
         comparison.importance(new, *given, strategies="early", **QUICK)
 
 
+@pytest.mark.long
 def test_the_declared_class_is_the_positive_one():
     X, y = cohort()
     names = np.where(y == 1, "cancer", "healthy")  # the alphabet would say healthy
@@ -195,6 +196,7 @@ def test_the_declared_class_is_the_positive_one():
     assert with_auroc.scoring == "AUROC"
 
 
+@pytest.mark.long
 def test_scores_know_the_positive_class():
     X, y = cohort(200)
     names = np.where(y == 1, "cancer", "healthy")
@@ -299,6 +301,7 @@ def test_null_shares_are_those_of_the_folds():
     assert "null_share" not in comparison.importance(**QUICK).to_frame()
 
 
+@pytest.mark.long
 def test_a_test_set_has_one_model_and_small_folds_are_refused():
     X, y = cohort(60)
     comparison = compared({"early": early()}, X, y, test=0.3, cv=None)
@@ -368,6 +371,7 @@ def test_figures_show_every_model(grouped):
     pyplot.close("all")
 
 
+@pytest.mark.long
 def test_results_can_be_saved_and_parallel_runs_agree(grouped):
     comparison, *_ = grouped
     found = comparison.importance(strategies="early", **QUICK)
@@ -394,6 +398,7 @@ def test_a_comparison_does_not_load_the_inspection():
     assert told.stdout.strip() == "[]"
 
 
+@pytest.mark.long
 def test_models_are_those_that_a_clone_gives():
     """Seeds of the user are kept, and None becomes the seed of the comparison."""
     X, y = cohort()

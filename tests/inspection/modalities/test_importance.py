@@ -131,6 +131,7 @@ def test_exclusive_or_is_an_interaction():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.long
 def test_noise_image_adds_nothing(strategy):
     X, y, images, records = noise_image_cohort(1600, 0, n_image=64)
     modalities = [("image", RAW, images), ("ehr", RAW, records)]
@@ -274,6 +275,7 @@ def test_numbers(model):
     ],
     ids=STRATEGIES,
 )
+@pytest.mark.long
 def test_risks(model, scale):
     pytest.importorskip("sksurv")
     X, _ = cohort()
@@ -383,6 +385,7 @@ def image_cohort(n_cases=60):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("n_background", [5, 30])
+@pytest.mark.long
 def test_each_image_is_encoded_once(strategy, n_background):
     X, y = image_cohort()
     torch.manual_seed(0)

@@ -61,6 +61,7 @@ def test_noise_has_the_share_that_noise_has():
     assert table["null_share"]["ehr"] < 0.6 * table["share"]["ehr"]
 
 
+@pytest.mark.long
 def test_null_shares_are_those_of_a_cohort_that_was_shuffled_before():
     X, y = cohort()
     train, new = X[:100], X[100:]
@@ -103,6 +104,7 @@ def test_whole_patients_are_shuffled(as_array):
 
 
 @pytest.mark.parametrize("around", ["pipeline", "calibrated", "plain", "late"])
+@pytest.mark.long
 def test_models_of_every_kind_have_null_shares(around):
     X, y = cohort()
     X["pid"] = np.arange(160) // 2

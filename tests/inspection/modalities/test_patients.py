@@ -91,6 +91,7 @@ def test_intervals_and_shares_are_those_of_patients():
     assert importance.explain(X[120:]).patients.max() == 29
 
 
+@pytest.mark.long
 def test_training_cases_of_a_report_have_their_patients():
     X, y = null_cohort()
     importance = ModalityImportance(

@@ -103,6 +103,7 @@ def test_sets_of_perfect_predictions_have_an_interval(scoring):
         assert (table["low_this_model"] >= 0).all()
 
 
+@pytest.mark.long
 def test_interval_is_that_of_the_bootstrap(logit):
     X, y, importance = logit
     analytic = importance.score(X, y)

@@ -43,6 +43,7 @@ def draws():
     return np.random.default_rng(0).normal(size=(2, 4000))
 
 
+@pytest.mark.long
 def test_shares_of_an_additive_prediction(draws):
     a, b = draws
     found = explanation({(0,): 3 * a, (1,): b}, base=7.0)

@@ -261,6 +261,7 @@ MODALITIES = [
     ],
     ids=["early", "late", "joint"],
 )
+@pytest.mark.long
 def test_fusions_are_fitted_again_on_each_set(model):
     X, y = fusion_cohort()
     model.fit(X, y)

@@ -194,6 +194,7 @@ def test_a_dict_of_columns_leaves_out_what_no_fusion_uses():
         TableModel(model, {"image": ["a", "b"]}).read(X)
 
 
+@pytest.mark.long
 def test_more_than_eight_modalities():
     rng = np.random.default_rng(0)
     wide = pd.DataFrame(rng.normal(size=(60, 9)), columns=list("abcdefghi"))

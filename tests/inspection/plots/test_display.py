@@ -197,6 +197,7 @@ def test_all_sets_are_drawn_with_their_scores(importance, cohort, n_modalities, 
     assert drawn_limits(axis) == pytest.approx(ends)
 
 
+@pytest.mark.long
 def test_report_draws_its_games_side_by_side(importance, cohort, train):
     report = importance[2].report(
         cohort.data, cohort.target, train=(train.data, train.target), cv=2

@@ -177,6 +177,7 @@ def test_decision_curve_has_treat_all_and_none(result):
     assert {"treat all", "treat none", "early", "late"} <= legend
 
 
+@pytest.mark.long
 def test_calibration_has_a_curve_or_its_reason_and_a_distribution():
     few = texts_of(compared(n=120).plot.calibration(["early"]))
     assert "expected at least 100 of each" in " ".join(few).replace("\n", " ")
