@@ -98,7 +98,7 @@ class QualityReport:
     __repr__ = __str__
 
 
-def _subjects(number: int) -> str:
+def _subjects(number: Any) -> str:
     """Return a number of subjects in words, nothing where it is not known."""
     return f" ({number:,} subject{'s' * (number != 1)})" if number else ""
 
