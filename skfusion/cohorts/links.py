@@ -359,8 +359,9 @@ def _leave_out(seen: Seen) -> None:
         seen.usable &= ~bad
     rows = np.flatnonzero(seen.usable)
     paths = pd.factorize(seen.text[rows])[0]
-    # Of an image that is listed twice, the later time counts.
-    late = np.lexsort((seen.effective[rows], paths, seen.patient[rows]))
+    # Of an image that is listed twice, the later times count, in any order of rows.
+    times = (seen.series_number[rows], seen.order[rows], seen.effective[rows])
+    late = np.lexsort((*times, paths, seen.patient[rows]))
     patient, path = seen.patient[rows][late], paths[late]
     again = (patient[1:] == patient[:-1]) & (path[1:] == path[:-1])
     seen.usable[rows[late[:-1][again]]] = False

@@ -68,7 +68,7 @@ def oracle(cases, images, window, delay, zone):
         number = -1 if row["series_number"] is None else row["series_number"]
         entry = (max(order, known), order, number, row["path"])
         key = (row["patient"], row["path"])
-        if key not in listed or entry[0] > listed[key][0]:
+        if key not in listed or entry > listed[key]:
             listed[key] = entry
     found = []
     for row in cases.to_dict("records"):

@@ -101,7 +101,7 @@ def load(
 
     Examples
     --------
-    >>> from skfusion.persistence import load
+    >>> from skfusion.image.networks.sources.pretrained import load
     >>> module, preprocessing = load("resnet18", weights=None, input_size=None)
     >>> preprocessing.input_size
     224
