@@ -120,6 +120,7 @@ class Database:
 
     def __del__(self) -> None:
         self.close()
+        self.close_memory()
 
     @property
     def in_memory(self) -> bool:
@@ -210,7 +211,7 @@ class Database:
             _KEPT.append(connection)
 
     def close_memory(self) -> None:
-        """Discard the arrays in memory, at the end of the process."""
+        """Discard the arrays in memory, which nothing uses any more."""
         if self._memory is not None:
             self._memory.close()
 

