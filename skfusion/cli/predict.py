@@ -180,17 +180,17 @@ def _unseen(fusion: Any, seen: pd.DataFrame, there: pd.DataFrame) -> pd.DataFram
 
     Encoders behind other steps, and those of a fusion within the fusion, are left out.
     """
-    marks = pd.DataFrame(index=range(len(seen)))
+    marks: dict[Any, np.ndarray] = {}
     for name, encoder, columns in fusion.modalities_:
         while isinstance(encoder, Pipeline):
             encoder = encoder.steps[0][1]
         here = there[name].to_numpy(dtype=bool)
         if isinstance(encoder, TabularEncoder) and here.any():
             found = encoder.find_unseen(seen.loc[here, columns])
-            for column in found:
-                marks[column] = False
-                marks.loc[here, column] = found[column].to_numpy()
-    return marks
+            for column in found:  # which several modalities may have
+                marked = marks.setdefault(column, np.zeros(len(seen), dtype=bool))
+                marked[here] |= found[column].to_numpy()
+    return pd.DataFrame(marks, index=seen.index, dtype=bool)
 
 
 def _names_where(marks: pd.DataFrame) -> list[str]:

@@ -11,6 +11,7 @@ pytest.importorskip("skops", reason="the extra persistence is not installed")
 
 import skfusion  # noqa: E402
 from skfusion.cli.main import main  # noqa: E402
+from skfusion.cli.predict import predictions  # noqa: E402
 from skfusion.image import RadiomicsEncoder  # noqa: E402
 
 N = 60
@@ -100,6 +101,20 @@ def test_values_that_the_training_had_not_are_said_by_row(study, tmp_path, capsy
     err = capsys.readouterr().err
     assert "column 'sex': 2 cells have a value that the training had not" in err
     assert "female" not in err
+
+
+def test_a_column_of_two_modalities_is_marked_for_either():
+    X = pd.DataFrame({"sex": ["f", "m"] * 20, "crp": np.arange(40.0)})
+    model = skfusion.LateFusionClassifier(
+        [
+            ("who", skfusion.TabularEncoder(), ["sex"]),
+            ("lab", skfusion.TabularEncoder(), ["sex", "crp"]),
+        ],
+        random_state=0,
+    ).fit(X, np.arange(40) > 19)
+    new = pd.DataFrame({"sex": ["f", "x", None], "crp": [1.0, np.nan, 2.0]}, [5, 5, 6])
+    (found,) = predictions(model, new, chunk=10)
+    assert found["unseen"].tolist() == ["", "sex", ""]
 
 
 def test_new_cases_may_all_lack_an_image(tmp_path, capsys):
