@@ -27,8 +27,8 @@ __all__ = ["EngineChoice", "choose_engine"]
 # core for efficientnet_lite0, resnet18, densenet121, convnext_tiny and vit_b_16:
 # compiling takes 2 to 12 s, and OpenVINO saves 4 to 90 ms an image.
 FEWEST_IMAGES = 500
-# Largest relative difference from torch. That of efficientnet_lite0 was 3e-6 to 4e-6, and
-# a much larger one is more than rounding.
+# Largest relative difference from torch. That of efficientnet_lite0 was 3e-6 to 4e-6,
+# and a much larger one is more than rounding.
 LARGEST_DIFFERENCE = 1e-4
 # Images that are looked up to find out which engine embedded a column.
 SAMPLE = 512
