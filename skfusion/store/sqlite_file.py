@@ -71,7 +71,10 @@ Operation = Callable[[sqlite3.Connection], T]
 # all of them by acquiring a single lock.
 _LOCK = threading.RLock()
 _SHARED: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
-_KEPT: list[object] = []  # objects that must not be garbage collected
+_KEPT: list[Database] = []  # their arrays are only in memory
+# Open connections. The garbage collector may finalise a connection before the database
+# that would close it, which Python 3.13 warns about.
+_OPEN: set[sqlite3.Connection] = set()
 # Files stay open between the clones of an estimator, each of which has its own store.
 # Windows does not remove folders with open files.
 _RECENT: deque[Database] = deque(maxlen=0 if os.name == "nt" else 4)
@@ -205,15 +208,14 @@ class Database:
         if connection is None:
             return
         if self._opened_in == os.getpid():
-            connection.close()
-        else:
-            # Closing a connection inherited by a fork would break the parent's one.
-            _KEPT.append(connection)
+            _close(connection)
+        # A connection inherited by a fork stays in `_OPEN`: closing it would break the
+        # parent's one.
 
     def close_memory(self) -> None:
         """Discard the arrays in memory, which nothing uses any more."""
         if self._memory is not None:
-            self._memory.close()
+            _close(self._memory)
 
     def _transact(self, operation: Operation[T], write: bool) -> T:
         connection = self._current()
@@ -259,7 +261,7 @@ class Database:
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
-            connection.close()
+            _close(connection)
             raise
         return connection
 
@@ -280,7 +282,7 @@ class Database:
                 readable = False
             if readable:
                 return connection
-            connection.close()
+            _close(connection)
         raise OSError("the file cannot be read")
 
     @contextlib.contextmanager
@@ -294,7 +296,7 @@ class Database:
             lock.execute("BEGIN EXCLUSIVE")
             yield
         finally:
-            lock.close()
+            _close(lock)
 
     def _set_aside(self) -> bool:
         """Move a corrupt file aside, once for all processes, and return the success."""
@@ -327,10 +329,10 @@ class Database:
         try:
             _initialise(memory)
         except BaseException:
-            memory.close()
+            _close(memory)
             raise
         self._memory = memory
-        _KEPT.append(self)  # its arrays are nowhere else
+        _KEPT.append(self)
 
     def _fall_back(self, problem: Exception | None) -> None:
         self._keep_in_memory()
@@ -367,13 +369,20 @@ def shared_database(folder: Path) -> Database:
 
 
 def _connect(target: Path | str, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         target,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         uri=uri,
     )
+    _OPEN.add(connection)
+    return connection
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    connection.close()
+    _OPEN.discard(connection)
 
 
 def _make_private(path: Path) -> None:
@@ -470,7 +479,7 @@ def _is_healthy(path: Path) -> bool:
             return False
         raise
     finally:
-        connection.close()
+        _close(connection)
 
 
 def _file_identity(path: Path) -> tuple[int, int] | None:
@@ -505,8 +514,7 @@ def _close_at_exit() -> None:
     with _LOCK:
         _close_all()
         for kept in _KEPT:
-            if isinstance(kept, Database):
-                kept.close_memory()
+            kept.close_memory()
 
 
 def _before_fork() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import sqlite3
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from sqlite_connections import closed_connections, connect  # noqa: F401
 
 from skfusion import EventStore
 from skfusion.cohorts import (
@@ -155,7 +155,7 @@ CONCEPT = pd.DataFrame(
 
 def of_omop(kind, folder):
     if kind == "sqlite":
-        database = sqlite3.connect(":memory:")
+        database = connect()
         OCCURRENCES.to_sql("image_occurrence", database, index=False)
         CONCEPT.to_sql("concept", database, index=False)
         return database
@@ -181,7 +181,7 @@ def test_image_occurrences_of_omop(kind, tmp_path):
 
 def test_unknown_body_parts_of_omop_are_counted():
     pytest.importorskip("duckdb")
-    database = sqlite3.connect(":memory:")
+    database = connect()
     rows = OCCURRENCES.assign(
         anatomic_site_concept_id=[4030, 4031, 0], modality_concept_id=[901, 902, 0]
     )
@@ -195,7 +195,7 @@ def test_unknown_body_parts_of_omop_are_counted():
 
 def test_concepts_of_omop_without_a_name_are_not_known():
     pytest.importorskip("duckdb")
-    database = sqlite3.connect(":memory:")
+    database = connect()
     OCCURRENCES.to_sql("image_occurrence", database, index=False)
     unnamed = CONCEPT.astype({"concept_name": object, "concept_code": object})
     unnamed.loc[:1, ["concept_name", "concept_code"]] = None
@@ -203,7 +203,6 @@ def test_concepts_of_omop_without_a_name_are_not_known():
     with pytest.warns(DataWarning, match="3 of 3 images have a modality whose"):
         images = read_omop_images(database)
     assert images["modality"].tolist() == [None, None, None]
-    database.close()
 
 
 def test_gaps_and_odd_cells_of_omop(tmp_path):
@@ -243,7 +242,7 @@ def test_dates_of_omop_in_a_zone(tmp_path):
 
 
 def test_a_database_without_images():
-    database = sqlite3.connect(":memory:")
+    database = connect()
     database.execute("create table person (person_id)")
     with pytest.raises(ValueError, match="image_occurrence"):
         read_omop_images(database)

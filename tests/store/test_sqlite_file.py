@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -14,13 +15,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from skfusion.store import sqlite_file, tables
 from skfusion.store.embedding_store import EmbeddingStore
-from skfusion.store.sqlite_file import StoreWarning
+from skfusion.store.sqlite_file import Database, StoreWarning
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX processes")
 
@@ -395,6 +397,35 @@ def test_every_connection_is_closed(tmp_path, damage, in_memory):
     assert before.endswith(f"open: {int(in_memory)} {in_memory}")
     assert after == "open at exit: 0"
     assert "ResourceWarning" not in found.stderr
+
+
+class WatchedConnection(sqlite3.Connection):
+    """Connection that remembers whether it was closed before it was finalised."""
+
+    ends: ClassVar[list[str]] = []
+    end = "collected"
+
+    def close(self):
+        self.end = "closed"
+        super().close()
+
+    def __del__(self):
+        self.ends.append(self.end)
+
+
+def test_a_collected_database_closes_its_connection_first(tmp_path, monkeypatch):
+    """The collector finalises the oldest object of a cycle first."""
+    store = EmbeddingStore(tmp_path)
+    store.put_many(arrays(["0"]))
+    store.close()
+    prepared = [sqlite3.connect(the_file(store), factory=WatchedConnection)]
+    monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: prepared.pop())
+    database = Database(tmp_path)
+    database.itself = database
+    assert database.run(lambda c: c.execute("SELECT key FROM arrays").fetchall())
+    del database
+    gc.collect()
+    assert WatchedConnection.ends == ["closed"]
 
 
 # ---------------------------------------------------------------- damaged small cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sqlite3
 
@@ -203,7 +204,8 @@ def test_the_store_contains_no_text(encoder, tmp_path):
     assert len(content) > 1000
     assert b"Jane" not in content
     (file,) = tmp_path.glob("*.sqlite*") or [None]
-    assert sqlite3.connect(file).execute("select 1").fetchone() == (1,)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_other_encoders_and_texts_have_other_keys(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sqlite_connections import closed_connections, connect  # noqa: F401
 
 from skfusion import EventStore
 from skfusion.ehr.sources import read_omop
@@ -87,19 +88,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path / "cache"))
 
 
-OPENED = []  # Python 3.13 warns about connections that are not closed
-
-
-@pytest.fixture(autouse=True)
-def closed_connections():
-    yield
-    while OPENED:
-        OPENED.pop().close()
-
-
 def database(place=":memory:", tables=TABLES):
-    connection = sqlite3.connect(place)
-    OPENED.append(connection)
+    connection = connect(place)
     for name, table in tables.items():
         table.to_sql(name, connection, index=False)
     return connection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sqlite3
 import warnings
 import zipfile
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sqlite_connections import closed_connections, connect  # noqa: F401
 
 from skfusion import EventStore
 from skfusion.ehr import cases_from_stays
@@ -455,19 +455,8 @@ def test_local_times_with_the_zone_of_the_source(tmp_path):
 # ----------------------------------------------------------------------------- OMOP
 
 
-OPENED = []  # Python 3.13 warns about connections that are not closed
-
-
-@pytest.fixture(autouse=True)
-def closed_connections():
-    yield
-    while OPENED:
-        OPENED.pop().close()
-
-
 def write_omop(**tables):
-    database = sqlite3.connect(":memory:")
-    OPENED.append(database)
+    database = connect()
     person = pd.DataFrame(
         {"person_id": [1, 2], "gender_concept_id": 8532, "year_of_birth": 1950}
     )
