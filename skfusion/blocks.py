@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from numpy.typing import ArrayLike
-from sklearn.base import clone
 
 from skfusion._fitting.modality_warnings import (
     joined_warnings,
@@ -64,7 +63,7 @@ class ModalityBlocks:
     Parameters
     ----------
     modalities : list of Modality
-        The modalities. Their transformers are cloned before they are fitted.
+        The modalities, whose transformers are fitted.
     n_jobs : int or None, default=None
         Number of modalities that are fitted in parallel with joblib.
 
@@ -165,7 +164,7 @@ def _fit_block(
             f"{modality.label} is absent in all {len(X)} rows, so its transformer "
             "cannot be fitted. Check the column, or remove the modality."
         )
-    transformer = clone(modality.transformer)
+    transformer = modality.transformer
     target = None if y is None else np.asarray(y)[rows]
     of_rows = {
         key: None if value is None else value[rows] for key, value in metadata.items()

@@ -183,13 +183,16 @@ def check_modalities(
     """
     entries = _check_triples(modalities, owner=owner, reserved=set(reserved))
     resolved: list[Modality] = []
+    kinds = {kind: may_hold_objects(kind) for kind in set(X.dtypes)}
+    objects = {label for label, kind in X.dtypes.items() if kinds[kind]}
     for name, transformer, columns in entries:
         if is_dropped(transformer):
             continue
         if isinstance(transformer, str):
             transformer = Passthrough()
         labels, scalar = _resolve_columns(columns, X, owner=owner, name=name)
-        transformer = expanded(transformer, select_columns(X, labels))
+        cells = [X[label] for label in labels if label in objects]
+        transformer = expanded(transformer, cells)
         resolved.append(Modality(name, transformer, labels, scalar))
     if not resolved:
         raise ValueError(
@@ -681,6 +684,8 @@ def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:
     """
     labels = list(labels)
     start = _first_place(labels, X.columns) if COPIES_ON_WRITE else None
+    if start is not None and len(labels) == X.shape[1]:
+        return X.copy(deep=False)  # several times faster
     if start is not None:
         return X.iloc[:, start : start + len(labels)]
     return X[labels]

@@ -46,18 +46,18 @@ def nodules():
     return load_lidc_nodules()
 
 
-def modalities(cohort, store):
+def modalities(cohort, store, **options):
     (image,) = cohort.image_columns
     return [
-        ("image", ImageEmbedder(store=store), image),
+        ("image", ImageEmbedder(store=store, **options), image),
         ("ehr", TabularEncoder(), list(cohort.ehr_columns)),
     ]
 
 
-def auroc(model, cohort):
+def auroc(model, cohort, seed=0):
     """Mean AUROC over five folds of whole patients."""
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-    model = clone(model).set_params(groups=cohort.group_column, random_state=0)
+    model = clone(model).set_params(groups=cohort.group_column, random_state=seed)
     scores = cross_val_score(
         model,
         cohort.data,
@@ -99,6 +99,25 @@ def test_joint_fusion_on_skin_lesions(skin, store):
 @pytest.mark.slow
 def test_early_and_late_fusion_on_lung_nodules(nodules, store):
     assert_fusion_helps(nodules, store, floor=0.93)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["skin", "nodules"])
+def test_engines_differ_by_less_than_seeds(name, store, request):
+    pytest.importorskip("openvino")
+    cohort = request.getfixturevalue(name)
+    for kind in (EarlyFusionClassifier, LateFusionClassifier):
+        found = {
+            engine: [
+                auroc(kind(modalities(cohort, store, engine=engine)), cohort, seed)
+                for seed in range(5)
+            ]
+            for engine in ("torch", "openvino")
+        }
+        print(f"{name}, {kind.__name__}:", found)  # noqa: T201
+        gap = abs(np.mean(found["torch"]) - np.mean(found["openvino"]))
+        assert gap <= np.ptp(found["torch"])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["all_params", "own_params"]
+__all__ = ["all_params", "declared_params", "own_params"]
 
 _names: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
@@ -37,11 +37,35 @@ def own_params(estimator: Any) -> dict[str, Any]:
     {'copy': True, 'with_mean': True, 'with_std': True}
     """
     kind = type(estimator)
+    if kind not in _names and not _is_plain(kind):
+        params: dict[str, Any] = estimator.get_params(deep=False)
+        return params
+    return declared_params(estimator)
+
+
+def declared_params(estimator: BaseEstimator) -> dict[str, Any]:
+    """Return the parameters that the constructor declares.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Estimator whose ``get_params(deep=False)`` is scikit-learn's or calls this
+        function.
+
+    Returns
+    -------
+    dict of str to any
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion._fitting.parameters import declared_params
+    >>> declared_params(StandardScaler(with_std=False))
+    {'copy': True, 'with_mean': True, 'with_std': False}
+    """
+    kind = type(estimator)
     names = _names.get(kind)
     if names is None:
-        if not _is_plain(kind):
-            params: dict[str, Any] = estimator.get_params(deep=False)
-            return params
         names = _names[kind] = tuple(kind._get_param_names())
     return {name: getattr(estimator, name) for name in names}
 

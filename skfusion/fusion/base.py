@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._fitting.parameters import declared_params
 from skfusion._fitting.pipelines import looks_up_by
 from skfusion._validation import check_option, check_weights, did_you_mean
 from skfusion.cohort import (
@@ -93,14 +94,15 @@ class ModalityParameters(BaseEstimator):
         -------
         dict of str to any
         """
-        params = super().get_params(deep=deep)
-        if deep:
-            for name, transformer in self._named_transformers():
-                params[name] = transformer
-                if isinstance(transformer, str):
-                    continue
-                nested = transformer.get_params(deep=True)
-                params.update({f"{name}__{key}": nested[key] for key in nested})
+        if not deep:
+            return declared_params(self)
+        params = super().get_params(deep=True)
+        for name, transformer in self._named_transformers():
+            params[name] = transformer
+            if isinstance(transformer, str):
+                continue
+            nested = transformer.get_params(deep=True)
+            params.update({f"{name}__{key}": nested[key] for key in nested})
         return params
 
     def set_params(self, **params: Any) -> ModalityParameters:
@@ -128,7 +130,7 @@ class ModalityParameters(BaseEstimator):
         self._set_in_defaults(params)
         if "modalities" in params:
             self.modalities = params.pop("modalities")
-        own = super().get_params(deep=False)
+        own = declared_params(self)
         replaced = {
             name: params.pop(name)
             for name, _ in self._named_transformers()
@@ -424,7 +426,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         )
         # The shares of the classes are those of the rows that are left.
         data = self._with_class_weights(data.rows(self._usable_rows(data.presence)))
-        self._training_rows = TrainingRows.of(modalities, data.X)
+        self._training_rows = TrainingRows(modalities, data.X)
         self._had_patients = patients is not None
         if data.sample_weight is None:
             return data
@@ -444,7 +446,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             logger.info("%s: modalities='auto' found %s", type(self).__name__, found)
         else:
             triples = self.modalities
-        reserved = set(super().get_params(deep=False))
+        reserved = set(declared_params(self))
         modalities = check_modalities(
             triples, frame, owner=type(self).__name__, reserved=reserved
         )

@@ -9,15 +9,15 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skfusion.modality import Modality, select_columns
+from skfusion.modality import COPIES_ON_WRITE, Modality, select_columns
 
 __all__ = ["TrainingRows", "digest_rows"]
 
@@ -33,37 +33,77 @@ CHUNK_CELLS = 131_072  # that stay in the cache of a core
 LARGEST_EXACT = 2.0**24
 # At most this many elements of an array (image, volume, sequence) are read.
 MOST_ELEMENTS = 65_536
+# Tables whose keys are not computed yet have at most this many bytes in a process.
+MOST_POSTPONED_BYTES = 2**28
+BYTES_OF_TEXT = 64  # assumed for a cell
 # A modality tells rows apart if at least this share of its keys is unique.
 DISTINCT = 0.98
 
 
-@dataclass(frozen=True)
 class TrainingRows:
     """Keys of the training rows of a fusion.
 
+    Most fits of a search never need the keys. They are therefore computed at their
+    first use, or when the object is pickled. Until then the table is kept, unless its
+    cells can change or the tables of a process become too large.
+
+    Parameters
+    ----------
+    modalities : iterable of Modality
+        The modalities of the fusion.
+    frame : DataFrame of shape (n_rows, n_columns)
+        Training rows with the columns of the modalities.
+
     Attributes
     ----------
-    salt : bytes
-        Salt of the keys, which depends on the first rows and on nothing else, so that
-        two fits on the same rows are equal.
-    keys : ndarray of uint64 of shape (n_rows, M)
-        Key of each modality in each row. 0 is an absent modality.
+    n_rows : int
+        Number of training rows.
     """
 
-    salt: bytes
-    keys: np.ndarray
+    def __init__(self, modalities: Iterable[Modality], frame: pd.DataFrame) -> None:
+        self.n_rows = len(frame)
+        columns = [modality.columns for modality in modalities]
+        self._digest: tuple[bytes, np.ndarray] | None = None
+        self._postponed: tuple[list[tuple[Any, ...]], pd.DataFrame] | None = None
+        if _cannot_change(frame):
+            self._postponed = columns, frame
+            _limit_postponed(self, _n_bytes(frame))
+        else:
+            self._digest = _digest_of(columns, frame)
 
-    @classmethod
-    def of(cls, modalities: Iterable[Modality], frame: pd.DataFrame) -> TrainingRows:
-        """Return the digest of the rows of a cohort."""
-        chunks = [_chunks(select_columns(frame, m.columns)) for m in modalities]
-        first = [next(of_modality) for of_modality in chunks]
-        salt = _salt_of(first)
-        keys = [
-            _keys_of(chain([start], rest), salt)
-            for start, rest in zip(first, chunks, strict=True)
-        ]
-        return cls(salt, _as_columns(keys, len(frame)))
+    @property
+    def salt(self) -> bytes:
+        """Salt of the keys.
+
+        It depends on the first rows only, so that two fits on the same rows are equal.
+        """
+        return self.digest()[0]
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Key of each modality in each row, of shape (n_rows, M), 0 where absent."""
+        return self.digest()[1]
+
+    def digest(self) -> tuple[bytes, np.ndarray]:
+        """Return the salt and the keys, and release the table."""
+        postponed = self._postponed
+        if self._digest is None and postponed is not None:
+            self._digest = _digest_of(*postponed)
+        # Another thread that found the table has it in `postponed`.
+        self._postponed = None
+        _waiting.pop(id(self), None)
+        assert self._digest is not None
+        return self._digest
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the keys and no value of a patient."""
+        salt, keys = self.digest()
+        return {"salt": salt, "keys": keys}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._digest = state["salt"], state["keys"]
+        self._postponed = None
+        self.n_rows = len(state["keys"])
 
     def found(self, modalities: Iterable[Modality], frame: pd.DataFrame) -> np.ndarray:
         """Return which rows are training rows.
@@ -137,6 +177,55 @@ def digest_rows(
         _keys_of(_chunks(select_columns(frame, m.columns)), salt) for m in modalities
     ]
     return _as_columns(keys, len(frame))
+
+
+def _digest_of(
+    columns: Iterable[tuple[Any, ...]], frame: pd.DataFrame
+) -> tuple[bytes, np.ndarray]:
+    """Return the salt of the rows of a cohort and their keys."""
+    chunks = [_chunks(select_columns(frame, labels)) for labels in columns]
+    first = [next(of_modality) for of_modality in chunks]
+    salt = _salt_of(first)
+    keys = [
+        _keys_of(chain([start], rest), salt)
+        for start, rest in zip(first, chunks, strict=True)
+    ]
+    return salt, _as_columns(keys, len(frame))
+
+
+def _cannot_change(frame: pd.DataFrame) -> bool:
+    """Return whether later changes of the user's table leave this one as it is."""
+    # Cells that are objects, e.g. arrays, can change in place.
+    return COPIES_ON_WRITE and all(
+        kind.kind != "O" or isinstance(kind, pd.StringDtype | pd.CategoricalDtype)
+        for kind in set(frame.dtypes)
+    )
+
+
+def _n_bytes(frame: pd.DataFrame) -> int:
+    """Return roughly how many bytes a table has, without looking at each column."""
+    numbers = sum(isinstance(kind, np.dtype) for kind in frame.dtypes)
+    texts = frame.shape[1] - numbers
+    return len(frame) * (8 * numbers + BYTES_OF_TEXT * texts)
+
+
+# What has postponed its keys, the oldest first, and the bytes of its table, by its id.
+_waiting: dict[int, tuple[weakref.ref[TrainingRows], int]] = {}
+
+
+def _limit_postponed(rows: TrainingRows, n_bytes: int) -> None:
+    """Compute the oldest keys of the process while their tables are too large."""
+    key = id(rows)
+    _waiting[key] = weakref.ref(rows, lambda _: _waiting.pop(key, None)), n_bytes
+    waiting = list(_waiting.values())
+    total = sum(size for _, size in waiting)
+    for reference, size in waiting:
+        if total <= MOST_POSTPONED_BYTES:
+            break
+        known = reference()
+        if known is not None:
+            known.digest()
+        total -= size
 
 
 def _as_columns(keys: list[np.ndarray], n_rows: int) -> np.ndarray:

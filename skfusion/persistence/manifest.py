@@ -326,7 +326,7 @@ def _described(model: Any) -> dict[str, Any]:
     described["task"] = fusion.target_.kind
     rows = getattr(fusion, "_training_rows", None)
     if rows is not None:
-        described["training"]["n_rows"] = len(rows.keys)
+        described["training"]["n_rows"] = rows.n_rows
     described["modalities"] = [
         {
             "name": modality.name,

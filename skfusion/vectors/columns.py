@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Self
 
@@ -313,15 +314,15 @@ def _numbers(frame: pd.DataFrame) -> np.ndarray:
     return values.toarray() if scipy.sparse.issparse(values) else values
 
 
-def expanded(transformer: Any, columns: pd.DataFrame) -> Any:
+def expanded(transformer: Any, columns: Sequence[pd.Series]) -> Any:
     """Put a `VectorColumns` before a transformer of a matrix, if a column has vectors.
 
     Parameters
     ----------
     transformer : estimator
         Transformer or estimator of a modality, which may be a `Pipeline`.
-    columns : DataFrame of shape (n_samples, n_columns)
-        Columns of the modality.
+    columns : sequence of Series of shape (n_samples,)
+        Columns of the modality whose cells may be objects.
 
     Returns
     -------
@@ -335,14 +336,12 @@ def expanded(transformer: Any, columns: pd.DataFrame) -> Any:
     >>> from sklearn.decomposition import PCA
     >>> from skfusion.vectors.columns import expanded
     >>> X = pd.DataFrame({"emb": [[0.5, 1.0], [2.0, 3.5]]})
-    >>> [name for name, _ in expanded(PCA(1), X).steps]
+    >>> [name for name, _ in expanded(PCA(1), [X["emb"]]).steps]
     ['vectorcolumns', 'pca']
     """
-    kinds = {kind: may_hold_objects(kind) for kind in columns.dtypes.unique()}
-    if not any(kinds.values()) or not _reads_matrix(transformer):
+    if not columns or not _reads_matrix(transformer):
         return transformer
-    places = [i for i, kind in enumerate(columns.dtypes) if kinds[kind]]
-    if not any(holds_vectors(columns.iloc[:, place]) for place in places):
+    if not any(map(holds_vectors, columns)):
         return transformer
     if not isinstance(transformer, Pipeline):
         return make_pipeline(VectorColumns(), transformer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skfusion import EarlyFusionClassifier, JointFusionClassifier, LateFusionClassifier
+from skfusion.fusion import training_rows
 from skfusion.fusion.training_rows import TrainingRows, digest_rows
-from skfusion.modality import Modality
+from skfusion.modality import COPIES_ON_WRITE, Modality
 
 # Of the rows in `test_keys_of_stored_models_stay_the_same`.
 KEYS = [
@@ -109,7 +112,7 @@ def test_rows_that_were_dropped_are_no_training_rows():
 def cells_digest(cells, other):
     kept = [Modality("m", FunctionTransformer(), ("cell",))]
     frame, again = (pd.DataFrame({"cell": list(part)}) for part in (cells, other))
-    return TrainingRows.of(kept, frame).found(kept, again).tolist()
+    return TrainingRows(kept, frame).found(kept, again).tolist()
 
 
 def test_cells_of_other_kinds():
@@ -172,7 +175,7 @@ def test_keys_do_not_depend_on_chunks(monkeypatch, n_cells):
     wanted = digest_rows(parts, X, b"salt")
     monkeypatch.setattr("skfusion.fusion.training_rows.CHUNK_CELLS", n_cells)
     np.testing.assert_array_equal(digest_rows(parts, X, b"salt"), wanted)
-    known = TrainingRows.of(parts, X)
+    known = TrainingRows(parts, X)
     assert known.found(parts, X.iloc[::-1]).all()
     assert len(known.keys) == 30
     assert digest_rows(parts, X.iloc[:0], b"salt").shape == (0, 2)
@@ -181,7 +184,117 @@ def test_keys_do_not_depend_on_chunks(monkeypatch, n_cells):
 def test_the_salt_depends_on_the_rows():
     X, _ = cohort(150)
     parts = [Modality("m", None, ("a", "b"))]
-    salt = TrainingRows.of(parts, X).salt
-    assert TrainingRows.of(parts, X.copy()).salt == salt
-    assert TrainingRows.of(parts, X.iloc[1:]).salt != salt
-    assert TrainingRows.of(parts, X.assign(a=X["a"] + 1)).salt != salt
+    salt = TrainingRows(parts, X).salt
+    assert TrainingRows(parts, X.copy()).salt == salt
+    assert TrainingRows(parts, X.iloc[1:]).salt != salt
+    assert TrainingRows(parts, X.assign(a=X["a"] + 1)).salt != salt
+
+
+# ------------------------------------------------------------ keys computed later
+
+
+postponing = pytest.mark.skipif(
+    not COPIES_ON_WRITE, reason="before pandas 3, keys are computed by fit"
+)
+
+
+def is_postponed(model):
+    return model._training_rows._digest is None
+
+
+def changed_frame(X):
+    X.loc[:, "a"] = 0.0
+    X["b"] = 1.0
+    X.iloc[3] = 9.0
+
+
+def changed_array(X):
+    X += 1.0
+
+
+@postponing
+@pytest.mark.parametrize("strategy", FUSIONS)
+@pytest.mark.parametrize(
+    ("form", "change"),
+    [
+        (lambda X: X, changed_frame),
+        (lambda X: X[list("dcba")], changed_frame),
+        (lambda X: X.to_numpy(copy=True), changed_array),
+        (lambda X: X.to_numpy(np.float32, copy=True), changed_array),
+    ],
+)
+def test_later_changes_of_the_table_do_not_change_the_keys(strategy, form, change):
+    X, y = cohort()
+    X = form(X[list("abcd")])
+    original = X.copy()
+    model = clone(FUSIONS[strategy])
+    if isinstance(X, np.ndarray):
+        model.set_params(
+            modalities=[
+                (n, t, [2 * k, 2 * k + 1]) for k, (n, t, _) in enumerate(MODALITIES)
+            ]
+        )
+    model.fit(X, y)
+    assert is_postponed(model)
+    change(X)
+    assert model.training_rows(original).all()
+    assert not is_postponed(model)
+    assert model._training_rows._postponed is None
+
+
+@postponing
+def test_cells_that_can_change_are_read_by_fit():
+    X, y = cohort()
+    X["c"] = [np.full(3, row / 120) for row in range(120)]
+    original = X.copy()
+    original["c"] = [cell.copy() for cell in X["c"]]
+    model = EarlyFusionClassifier(
+        [("scan", FunctionTransformer(np.vstack), "c"), MODALITIES[0]],
+        estimator=HistGradientBoostingClassifier(max_iter=1),
+    ).fit(X, y)
+    assert not is_postponed(model)
+    for cell in X["c"]:
+        cell += 1.0
+    assert model.training_rows(original).all()
+
+
+@postponing
+def test_tables_are_kept_up_to_a_limit(monkeypatch):
+    X, y = cohort()
+    monkeypatch.setattr(training_rows, "MOST_POSTPONED_BYTES", 120 * 4 * 8 * 2)
+    monkeypatch.setattr(training_rows, "_waiting", {})
+    models = [clone(FUSIONS["early"]).fit(X, y) for _ in range(3)]
+    assert [is_postponed(model) for model in models] == [False, True, True]
+    del models[1]
+    gc.collect()
+    models.append(clone(FUSIONS["early"]).fit(X, y))
+    assert [is_postponed(model) for model in models] == [False, True, True]
+    assert models[-1].training_rows(X).all()
+    assert len(training_rows._waiting) == 1
+
+
+@postponing
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_has_keys_and_no_table(copied):
+    X, y = cohort()
+    X["c"] = [f"name of patient {row}" for row in range(120)]
+    model = EarlyFusionClassifier(
+        [MODALITIES[0], ("ehr", OneHotEncoder(handle_unknown="ignore"), ["c"])],
+        estimator=LogisticRegression(),
+    ).fit(X, y)
+    assert is_postponed(model)
+    again = copied(model)
+    assert again.training_rows(X).all()
+    assert b"name of patient" not in pickle.dumps(again._training_rows)
+    assert again._training_rows.n_rows == 120
+
+
+def test_an_object_of_a_version_that_computed_keys_at_once_is_read():
+    X, _ = cohort(30)
+    parts = [Modality("m", None, ("a", "b"))]
+    rows = TrainingRows(parts, X)
+    older = TrainingRows.__new__(TrainingRows)
+    older.__setstate__({"salt": rows.salt, "keys": rows.keys})
+    assert older.found(parts, X).sum() == X["a"].notna().sum()

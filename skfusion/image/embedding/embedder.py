@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -384,8 +385,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_out_")
         counted = ["n_images"] if self.bag_count else []
         n_values = self.n_features_out_ - len(counted)
-        names = [f"emb{i}" for i in range(n_values)] + counted
-        return np.array(names, dtype=object)
+        return np.array([*_names_of_values(n_values), *counted], dtype=object)
 
     def build(self) -> Backbone:
         """Build the network that the parameters describe.
@@ -718,3 +718,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         check_option(self.on_error, "on_error", ("raise", "missing"), "ImageEmbedder")
         resolve_device(self.device)
         resolve_store(self.store)
+
+
+@lru_cache(maxsize=32)  # asked for several times in a fit
+def _names_of_values(n_values: int) -> tuple[str, ...]:
+    return tuple(f"emb{i}" for i in range(n_values))

@@ -127,7 +127,7 @@ def find_provenance(
     if background is None or not readable:
         return Provenance(n_cases, None)
     tables = [_read(model, table) for table in (background, X)]
-    rows = TrainingRows.of(tables[0][0], tables[0][1])
+    rows = TrainingRows(tables[0][0], tables[0][1])
     found = rows.found(*tables[1])
     return Provenance(n_cases, None, n_in_background=int(found.sum()))
 
