@@ -33,6 +33,7 @@ from skfusion.cli.tables.columns import Table, dates_of, numbers_of
 from skfusion.cli.tables.files import ReadOptions, read_raw
 from skfusion.cli.tables.images import images_of
 from skfusion.ehr import TabularEncoder
+from skfusion.fusion.base import BaseFusion
 from skfusion.persistence import ModelDescription, inspect_model, load
 from skfusion.persistence.dtypes import in_dtype, is_whole, kind_of
 from skfusion.persistence.manifest import fusions_in
@@ -164,23 +165,36 @@ def _with_probabilities(
 
 def _remarks(model: Any, rows: pd.DataFrame) -> dict[str, list[str]]:
     """Return what each row lacks, and which of its categories are ignored, as text."""
-    found = _rows_of_fusion(model, rows)
-    if found is None:
-        return dict.fromkeys(("absent", "unseen"), [""] * len(rows))
-    fusion, seen = found
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as the prediction warned
-        there = fusion.presence(seen)
-        unseen = _unseen(fusion, seen, there)
-    return {"absent": _names_where(~there), "unseen": _names_where(unseen)}
+        fusions = list(_rows_of_fusions(model, rows))
+        if not fusions:
+            return dict.fromkeys(("absent", "unseen"), [""] * len(rows))
+        fusion, seen = fusions[0]
+        absent = ~fusion.presence(seen)
+        unseen = _unseen(fusions)
+    return {"absent": _names_where(absent), "unseen": _names_where(unseen)}
 
 
-def _unseen(fusion: Any, seen: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
-    """Return which cells have a category that an encoder has not seen in the training.
+def _unseen(fusions: list[tuple[Any, pd.DataFrame]]) -> pd.DataFrame:
+    """Return which cells have a category that no fusion has seen in its training.
+
+    A calibrated model has a fusion for each fold, of which each saw other rows.
+    """
+    marks: dict[Any, np.ndarray] = {}
+    for fusion, seen in fusions:
+        for column, own in _unseen_by(fusion, seen).items():
+            marks[column] = marks[column] & own if column in marks else own
+    return pd.DataFrame(marks, index=fusions[0][1].index, dtype=bool)
+
+
+def _unseen_by(fusion: Any, seen: pd.DataFrame) -> dict[Any, np.ndarray]:
+    """Return which cells of a column have a category that an encoder has not seen.
 
     Encoders behind other steps, and those of a fusion within the fusion, are left out.
     """
     marks: dict[Any, np.ndarray] = {}
+    there = fusion.presence(seen)
     for name, encoder, columns in fusion.modalities_:
         while isinstance(encoder, Pipeline):
             encoder = encoder.steps[0][1]
@@ -190,7 +204,7 @@ def _unseen(fusion: Any, seen: pd.DataFrame, there: pd.DataFrame) -> pd.DataFram
             for column in found:  # which several modalities may have
                 marked = marks.setdefault(column, np.zeros(len(seen), dtype=bool))
                 marked[here] |= found[column].to_numpy()
-    return pd.DataFrame(marks, index=seen.index, dtype=bool)
+    return marks
 
 
 def _names_where(marks: pd.DataFrame) -> list[str]:
@@ -201,25 +215,24 @@ def _names_where(marks: pd.DataFrame) -> list[str]:
     ]
 
 
-def _rows_of_fusion(model: Any, rows: Any) -> tuple[Any, Any] | None:
-    """Return the first fusion in a model with the rows that it gets, None without one.
+def _rows_of_fusions(model: Any, rows: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the fusions in a model with the rows that they get, the first one first.
 
-    The steps before it in a pipeline may make the columns that it uses.
+    The steps before a fusion in a pipeline may make the columns that it uses.
     """
-    fusion = next(fusions_in(model), None)
-    while fusion is not None and fusion is not model:
-        if isinstance(model, Pipeline):
-            for _, step in model.steps:
-                if next(fusions_in(step), None) is fusion:
-                    model = step
-                    break
-                if hasattr(step, "transform"):
-                    rows = step.transform(rows)
-            continue
-        model = next(
-            part for part in _parts_of(model) if next(fusions_in(part), None) is fusion
-        )
-    return None if fusion is None else (fusion, rows)
+    if isinstance(model, BaseFusion):
+        yield model, rows
+    elif isinstance(model, Pipeline):
+        for _, step in model.steps:
+            if next(fusions_in(step), None) is not None:
+                yield from _rows_of_fusions(step, rows)
+                return
+            if hasattr(step, "transform"):
+                rows = step.transform(rows)
+    else:
+        for part in _parts_of(model):
+            if next(fusions_in(part), None) is not None:
+                yield from _rows_of_fusions(part, rows)
 
 
 def _parts_of(model: Any) -> list[Any]:

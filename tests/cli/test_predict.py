@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 pytest.importorskip("skops", reason="the extra persistence is not installed")
 
@@ -115,6 +118,29 @@ def test_a_column_of_two_modalities_is_marked_for_either():
     new = pd.DataFrame({"sex": ["f", "x", None], "crp": [1.0, np.nan, 2.0]}, [5, 5, 6])
     (found,) = predictions(model, new, chunk=10)
     assert found["unseen"].tolist() == ["", "sex", ""]
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_a_value_that_any_fold_of_a_calibration_knows_is_not_marked(in_pipeline):
+    X = pd.DataFrame({"sex": ["f", "m"] * 20, "crp": np.arange(40.0)})
+    X.loc[[0, 17, 39], "sex"] = ["a", "b", "c"]  # each in one fold only
+    X["drugs"] = ["aspirin; insulin", "aspirin"] * 20
+    model = skfusion.LateFusionClassifier(
+        [
+            ("who", skfusion.TabularEncoder(min_frequency=None), ["sex"]),
+            ("lab", skfusion.TabularEncoder(multivalued={"drugs": ";"}), ["drugs"]),
+        ],
+        random_state=0,
+    )
+    if in_pipeline:
+        model = make_pipeline(FunctionTransformer(), model)
+    calibrated = CalibratedClassifierCV(model, cv=4).fit(X, np.arange(40) > 19)
+    new = X.head(5).assign(
+        sex=["a", "b", "c", "x", None],
+        drugs=["insulin", "aspirin;heparin", None, "heparin", "aspirin"],
+    )
+    (found,) = predictions(calibrated, new, chunk=10)
+    assert found["unseen"].tolist() == ["", "drugs", "", "sex; drugs", ""]
 
 
 def test_new_cases_may_all_lack_an_image(tmp_path, capsys):

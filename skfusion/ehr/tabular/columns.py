@@ -495,6 +495,21 @@ class MultiLabelColumn:
                 hot[row, places.get(value, width)] = 1.0
         return hot if self.has_infrequent_ else hot[:, :width]
 
+    def find_unseen(self, column: pd.Series) -> np.ndarray:
+        """Return which cells have a value that was not found in `fit`."""
+        values = self._vocabulary
+        return np.array(
+            [
+                bool(
+                    values.are_unseen(
+                        self._matched(split_cell(c, self.separator))
+                    ).any()
+                )
+                for c in column
+            ],
+            dtype=bool,
+        )
+
     def _matched(self, words: set[str]) -> set[str]:
         found = self._vocabulary.match(pd.Series(list(words), dtype=object))
         return {word for word in found if word != MISSING}

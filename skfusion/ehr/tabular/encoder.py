@@ -333,8 +333,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         DataFrame of bool of shape (n_samples, n_categorical_columns)
-            Whether the cell has a category that `fit` has not seen, or a value that is
-            not in the order of its column. Missing cells are False.
+            Whether the cell has a category that `fit` has not seen, also as one of
+            several values, or a value that is not in the order of its column. Missing
+            cells are False.
 
         Examples
         --------
@@ -354,6 +355,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             found[column] = vocabulary.are_unseen(vocabulary.match(frame[column]))
         for column in self._orders:
             found[column] = self._is_unlisted(frame, column)
+        for column, words in self._words.items():
+            if isinstance(words, MultiLabelColumn):
+                found[column] = words.find_unseen(frame[column])
         return pd.DataFrame(found, index=frame.index, dtype=bool)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -212,6 +212,26 @@ def test_values_that_were_not_seen_are_found_by_cell():
     assert TabularEncoder().fit(X[["age"]]).find_unseen(new[["age"]]).shape == (4, 0)
 
 
+def test_unseen_ones_of_several_values_are_found():
+    X = pd.DataFrame(
+        {
+            "icd": ["I10&E11", "E11", None, "J45", "E11"],
+            "drugs": [["aspirin"], ["aspirin", 3], [], None, {"aspirin"}],
+        }
+    )
+    encoder = TabularEncoder(multivalued={"icd": "&"}, min_frequency=3).fit(X)
+    new = pd.DataFrame(
+        {
+            "icd": ["i10 & e11", "J45&J46", None, "n/a", " & "],
+            "drugs": [["Aspirin", 3.0], {"heparin"}, [None], None, []],
+        }
+    )
+    assert encoder.find_unseen(new).to_dict("list") == {
+        "icd": [False, True, False, False, False],
+        "drugs": [False, True, False, False, False],
+    }
+
+
 def test_cells_with_several_values():
     X = pd.DataFrame(
         {
