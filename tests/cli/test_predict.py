@@ -120,6 +120,7 @@ def test_a_column_of_two_modalities_is_marked_for_either():
     assert found["unseen"].tolist() == ["", "sex", ""]
 
 
+@pytest.mark.filterwarnings("ignore:.*most values were not seen")
 @pytest.mark.parametrize("in_pipeline", [False, True])
 def test_a_value_that_any_fold_of_a_calibration_knows_is_not_marked(in_pipeline):
     X = pd.DataFrame({"sex": ["f", "m"] * 20, "crp": np.arange(40.0)})
