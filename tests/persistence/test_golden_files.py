@@ -54,6 +54,7 @@ def test_golden_file_predicts_what_it_predicted(path):
     assert skfusion.inspect_model(path).classes == ["no", "yes"]
 
 
+@pytest.mark.filterwarnings("ignore:load. the model was saved with")
 def test_a_class_that_has_moved_is_found(monkeypatch):
     path = FOLDER / "format_1_late.skfusion"
     expected = loaded(path).predict_proba(cases())

@@ -40,7 +40,7 @@ def noise():
 def test_each_sentence_has_its_quantity_and_interval(noise):
     model, X, y = noise
     report = ModalityImportance(model, background=X[:600], n_background=30).report(
-        X[600:], y[600:], cv=2, train=(X[:600], y[:600])
+        X[600:], y[600:], cv=5, train=(X[:600], y[:600])
     )
     said = report.sentences["image"]
     assert said.startswith("The model relies on image (share 0.")
