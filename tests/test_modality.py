@@ -276,6 +276,7 @@ ADJACENT = {
 }
 
 
+@pytest.mark.filterwarnings(r"ignore:\s*A value is trying to be set")  # pandas 2
 @pytest.mark.parametrize("case", ADJACENT)
 def test_selected_columns_are_those_of_pandas(case):
     columns, labels = ADJACENT[case]

@@ -22,6 +22,7 @@ from skfusion._paths import cache_folder, expanded_path, open_file
 from skfusion._validation import check_number
 from skfusion.exceptions import warn_user
 from skfusion.store import tables
+from skfusion.store.rows import portions
 from skfusion.store.segments import MOST_BYTES
 from skfusion.store.sqlite_file import StoreWarning, shared_database
 
@@ -35,6 +36,8 @@ __all__ = [
     "resolve_store",
 ]
 
+
+Receiver = Callable[[Mapping[str, Any]], None]
 
 #: Longest time that arrays are kept in memory before a segment is written, which is
 #: also the largest loss of work if a process is killed.
@@ -253,7 +256,11 @@ class EmbeddingStore:
 
     @contextmanager
     def missing(
-        self, keys: Iterable[str], *, chunk_size: int = 64
+        self,
+        keys: Iterable[str],
+        *,
+        chunk_size: int = 64,
+        receive: Receiver | None = None,
     ) -> Iterator[LeasedWork]:
         """Look up stored arrays and lease the missing keys, chunk by chunk.
 
@@ -267,6 +274,9 @@ class EmbeddingStore:
             Keys. Repeated keys are computed once.
         chunk_size : int, default=64
             Maximum number of keys per lease.
+        receive : callable or None, default=None
+            Function that is called with each dict of arrays by key as they become
+            known. They are then not kept in ``found``.
 
         Yields
         ------
@@ -300,7 +310,7 @@ class EmbeddingStore:
         """
         check_number(chunk_size, "chunk_size", "EmbeddingStore", low=1, integer=True)
         wanted = _checked_keys(keys)
-        work = LeasedWork(self, wanted, self.get_many(wanted), chunk_size)
+        work = LeasedWork(self, wanted, chunk_size, receive)
         if not work.missing:
             yield work
             return
@@ -565,21 +575,26 @@ class Work:
     missing : list of str
         The keys to compute.
     found : dict of str to ndarray
-        The arrays known so far.
+        The arrays known so far, unless a function receives them.
     """
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[str], receive: Receiver | None = None) -> None:
         self.missing = _checked_keys(keys)
         self.found: dict[str, np.ndarray] = {}
+        self._receive: Receiver = receive or self.found.update
 
     def __iter__(self) -> Iterator[list[str]]:
         """Iterate over chunks of keys."""
         if self.missing:
             yield list(self.missing)
 
+    def collect(self, arrays: Mapping[str, Any]) -> None:
+        """Take some of the results of a chunk, of which the last call has the rest."""
+        self._receive(arrays)
+
     def put(self, arrays: Mapping[str, Any]) -> None:
-        """Add the results of a chunk to `found`."""
-        self.found |= arrays
+        """Take the results of a chunk."""
+        self._receive(arrays)
 
 
 class LeasedWork(Work):
@@ -592,16 +607,21 @@ class LeasedWork(Work):
         self,
         store: EmbeddingStore,
         keys: list[str],
-        found: dict[str, np.ndarray],
         chunk_size: int,
+        receive: Receiver | None,
     ) -> None:
-        super().__init__(key for key in keys if key not in found)
-        self.found = found
+        super().__init__(keys, receive)
+        self.missing = []
+        for part in portions(keys):
+            known = store.get_many(part)
+            self.missing += [key for key in part if key not in known]
+            self._receive(known)
         self.owner = tables.new_owner()
         self.leased: list[str] = []
         self._store = store
         self._chunk_size = chunk_size
         self._pending = dict.fromkeys(self.missing)
+        self._collected: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[list[str]]:
         """Iterate over chunks of leased keys, and wait for keys leased to others."""
@@ -615,14 +635,22 @@ class LeasedWork(Work):
                 self.leased = [key for key in self.leased if key not in known]
                 if not self.leased:
                     continue
+                self._collected = {}
                 yield list(self.leased)
                 if self.leased:  # `put` was not called for this chunk
-                    self.put({})
+                    self.put(self._collected)
                 continue
-            arrays = store.get_many(pending)
-            self._settle(arrays, arrays)
-            if not arrays:
+            is_new = False
+            for part in portions(pending):
+                arrays = store.get_many(part)
+                self._settle(arrays, arrays)
+                is_new |= bool(arrays)
+            if not is_new:
                 time.sleep(store.poll_seconds)
+
+    def collect(self, arrays: Mapping[str, Any]) -> None:
+        """Take some of the results of the last chunk, stored when the loop goes on."""
+        self._collected |= arrays
 
     def put(self, arrays: Mapping[str, Any]) -> None:
         """Store the results of the last chunk, and release its leases.
@@ -647,18 +675,22 @@ class LeasedWork(Work):
     def _settle(self, keys: Iterable[str], arrays: dict[str, np.ndarray]) -> None:
         for key in keys:
             del self._pending[key]
-        self.found |= arrays
+        self._receive(arrays)
 
 
 @contextmanager
 def missing_from(
-    store: EmbeddingStore | None, keys: Iterable[str], *, chunk_size: int
+    store: EmbeddingStore | None,
+    keys: Iterable[str],
+    *,
+    chunk_size: int,
+    receive: Receiver | None = None,
 ) -> Iterator[Work]:
     """Yield the work of `EmbeddingStore.missing`, or all keys if `store` is None."""
     if store is None:
-        yield Work(keys)
+        yield Work(keys, receive)
         return
-    with store.missing(keys, chunk_size=chunk_size) as work:
+    with store.missing(keys, chunk_size=chunk_size, receive=receive) as work:
         yield work
 
 

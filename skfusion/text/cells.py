@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 
 from skfusion._validation import refuse_unknown_table
 from skfusion.image.cells.bags import Bags, unpack
+from skfusion.store.rows import Rows
 
 __all__ = ["NoteColumn", "as_notes", "note_cells"]
 
@@ -59,24 +60,22 @@ class NoteColumn:
         """Return the distinct texts by their digests, which do not contain them."""
         return {text_digest(text): text for text in self.rows_of}
 
-    def scattered(self, found: Mapping[str, np.ndarray], width: int) -> np.ndarray:
-        """Put the vector of each text into its rows, and NaN into the others.
+    def rows(self, key_of: Callable[[str], str]) -> Rows:
+        """Return the matrix of the notes, to be filled with the vectors of keys.
 
         Parameters
         ----------
-        found : mapping of str to ndarray of shape (width,)
-            Vector of each text, by the digest of the text.
-        width : int
-            Length of a vector.
+        key_of : callable
+            Function from the digest of a text to its key.
 
         Returns
         -------
-        ndarray of float32 of shape (n_notes, width)
+        Rows
         """
-        values = np.full((len(self.bags.images), width), np.nan, dtype=np.float32)
-        for digest, text in self.digests.items():
-            values[self.rows_of[text]] = found[digest]
-        return values
+        rows_of = {
+            key_of(digest): self.rows_of[text] for digest, text in self.digests.items()
+        }
+        return Rows(len(self.bags.images), rows_of)
 
 
 def text_digest(text: str) -> str:

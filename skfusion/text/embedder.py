@@ -20,6 +20,7 @@ from skfusion.store.embedding_store import (
     missing_from,
     resolve_store,
 )
+from skfusion.store.rows import Rows
 from skfusion.text.cells import NoteColumn, as_notes
 from skfusion.text.encoders import TextEncoder, is_fixed, make_encoder
 
@@ -223,15 +224,15 @@ class TextEmbedder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "fingerprint_")
         notes = as_notes(X)
-        found = self._stored(notes)
-        if found is None:
+        vectors = notes.rows(self._key)
+        if not self._read_stored(vectors):
             encoder = self._build()
             self._check_unchanged(encoder)
-            found = self._computed(notes, encoder)
+            vectors = self._computed(notes, encoder)
         width = self.n_features_out_ - bool(self.bag_count)
         bags, presence = notes.bags, notes.presence
         pooled = bags.pool(
-            notes.scattered(found, width),
+            vectors.filled(lambda: (width,)),
             presence,
             self.bag_pooling,
             self.bag_half_life,
@@ -291,46 +292,40 @@ class TextEmbedder(TransformerMixin, BaseEstimator):
             "embedder again, and all models trained on its embeddings."
         )
 
-    def _stored(self, notes: NoteColumn) -> dict[str, np.ndarray] | None:
-        """Return the vectors by digest if all are stored and the encoder is the same.
+    def _read_stored(self, vectors: Rows) -> bool:
+        """Read the vectors if all are stored and the encoder is the same.
 
         A prediction from stored vectors loads no encoder.
         """
         store = resolve_store(self.store)
         known = getattr(self, "_encoder_params", None)
         if store is None or known is None or known != self._describe():
-            return None
-        keys = {self._key(digest): digest for digest in notes.digests}
-        found = store.get_many(keys)
-        if len(found) < len(keys):
-            return None
-        return {keys[key]: vector for key, vector in found.items()}
+            return False
+        return vectors.read(store)
 
-    def _computed(
-        self, notes: NoteColumn, encoder: TextEncoder
-    ) -> dict[str, np.ndarray]:
-        """Return the vectors by digest, each from the store or computed once."""
+    def _computed(self, notes: NoteColumn, encoder: TextEncoder) -> Rows:
+        """Return the vectors, each from the store or computed once."""
         store = None if encoder.not_stored else resolve_store(self.store)
-        keys = {self._key(digest): digest for digest in notes.digests}
-        texts = {key: notes.digests[digest] for key, digest in keys.items()}
+        vectors = notes.rows(self._key)
+        texts = {self._key(digest): text for digest, text in notes.digests.items()}
         place = "" if notes.name is None else f" of {notes.name!r}"
         chunk_size = _BATCHES_PER_LEASE * self.batch_size
         title = f"Embed notes{place}"
-        with missing_from(store, keys, chunk_size=chunk_size) as work:
+        with missing_from(
+            store, texts, chunk_size=chunk_size, receive=vectors.receive
+        ) as work:
             total = len(work.missing)
             with progress(
                 total, verbose=self.verbose, title=title, unit="note"
             ) as advance:
                 for chunk in work:
-                    arrays: dict[str, np.ndarray] = {}
                     for start in range(0, len(chunk), self.batch_size):
                         some = chunk[start : start + self.batch_size]
-                        vectors = encoder([texts[key] for key in some])
-                        self._check_vectors(vectors, notes, encoder)
-                        arrays |= dict(zip(some, vectors, strict=True))
+                        found = encoder([texts[key] for key in some])
+                        self._check_vectors(found, notes, encoder)
+                        work.collect(dict(zip(some, found, strict=True)))
                         advance(len(some))
-                    work.put(arrays)
-        return {keys[key]: vector for key, vector in work.found.items()}
+        return vectors
 
     def _check_vectors(
         self, vectors: np.ndarray, notes: NoteColumn, encoder: TextEncoder

@@ -250,7 +250,7 @@ DAMAGES = {
         array_changed(lambda a: a + 9 if a.dtype == np.int8 else None),
     ),
     "frequency": (pd.date_range("2026", periods=3), text_changed("D", "int64")),
-    "time": (pd.Timedelta("3h"), text_changed(10_800_000_000, "later")),
+    "time": (pd.Timedelta("3h").as_unit("us"), text_changed(10_800_000_000, "later")),
     "time zone": (
         pd.Timestamp("2026-01-01", tz="Europe/Berlin"),
         text_changed("Europe/Berlin", "Europe/Nowhere"),

@@ -342,12 +342,13 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         """Embed a column whose first cell is at a row position of the user's table."""
         lookup = self._look_up(X, first)
         store = resolve_store(self.store)
-        found = None if lookup is None or store is None else lookup.stored(store)
-        if lookup is not None and found is not None:
+        rows = None if lookup is None else lookup.rows()
+        is_stored = rows is not None and store is not None and rows.read(store)
+        if lookup is not None and rows is not None and is_stored:
             width = self.n_features_out_ - bool(self.bag_count)
             lookup.images.warn()
             values, counts = self._pooled(
-                X, lookup.scattered(found, (width,)), lookup.images.presence()
+                X, rows.filled(lambda: (width,)), lookup.images.presence()
             )
             return self._with_count(values, counts)
         backbone = self.build_fitted()

@@ -163,7 +163,10 @@ def encode_cells(
     read = _reader(lookup, reading, preprocessing, store)
     not_finite = _NotFinite(images, rows_of, module)
     chunk_size = _BATCHES_PER_LEASE * batch_size
-    with missing_from(store, rows_of, chunk_size=chunk_size) as work:
+    matrix = lookup.rows()
+    with missing_from(
+        store, rows_of, chunk_size=chunk_size, receive=matrix.receive
+    ) as work:
         title = "Embed images" if column is None else f"Embed images of {column!r}"
         total = len(work.missing)
         with progress(total, verbose=verbose, title=title, unit="image") as advance:
@@ -191,8 +194,7 @@ def encode_cells(
                 _compute_missing(work, network, pixels, encode, not_finite, advance)
     images.warn()
     not_finite.warn()
-    shape = _shape_of_one(work.found, module, preprocessing)
-    values = lookup.scattered(work.found, shape)
+    values = matrix.filled(lambda: _shape_of_one(module, preprocessing))
     presence = images.presence()
     presence[not_finite.rows] = False
     return values, presence
@@ -226,12 +228,10 @@ def _compute_missing(
 ) -> None:
     """Compute the arrays of all keys that are missing, and put them into the store."""
     for keys in work:
-        arrays: dict[str, np.ndarray] = {}
         batches = _batches(pixels(keys), network.batch_size)
         for encoded in _computed_ahead(network, encode, batches):
-            arrays |= not_finite.checked(encoded)
+            work.collect(not_finite.checked(encoded))
             advance(len(encoded))
-        work.put(arrays)
 
 
 class _NotFinite:
@@ -309,12 +309,8 @@ def _encode_batch(
 
 
 def _shape_of_one(
-    found: dict[str, np.ndarray],
-    module: nn.Module,
-    preprocessing: Preprocessing | VolumePreprocessing,
+    module: nn.Module, preprocessing: Preprocessing | VolumePreprocessing
 ) -> tuple[int, ...]:
-    if found:
-        return next(iter(found.values())).shape
     # A service asks again for each row without an image.
     shapes = _SHAPES.setdefault(module, {})
     if preprocessing not in shapes:

@@ -14,6 +14,7 @@ from skfusion.image.cells.volumes import Reading
 from skfusion.image.networks.engines import engine_key
 from skfusion.image.reading.read import content_digest
 from skfusion.store.embedding_store import EmbeddingStore
+from skfusion.store.rows import Rows
 
 __all__ = ["Lookup", "look_up"]
 
@@ -35,33 +36,9 @@ class Lookup:
     images: ImageColumn
     rows_of: dict[str, list[int]]
 
-    def stored(self, store: EmbeddingStore) -> dict[str, np.ndarray] | None:
-        """Return the arrays of all images, or None if one is not stored."""
-        found = store.get_many(self.rows_of)
-        return found if len(found) == len(self.rows_of) else None
-
-    def scattered(
-        self, found: dict[str, np.ndarray], shape: tuple[int, ...]
-    ) -> np.ndarray:
-        """Put the array of each image into its rows, and NaN into the others.
-
-        Parameters
-        ----------
-        found : dict of str to ndarray
-            The arrays by key.
-        shape : tuple of int
-            Shape of an array.
-
-        Returns
-        -------
-        ndarray of float32 of shape (n, *shape)
-        """
-        n_rows = len(self.images.cells)
-        values = np.full((n_rows, *shape), np.nan, dtype=np.float32)
-        for key, array in found.items():
-            for row in self.rows_of[key]:
-                values[row] = array
-        return values
+    def rows(self) -> Rows:
+        """Return the matrix of the column, to be filled with the arrays of its keys."""
+        return Rows(len(self.images.cells), self.rows_of)
 
 
 def look_up(
