@@ -187,7 +187,7 @@ def _fit_block(
 
 @contextmanager
 def located_errors(
-    modality: Modality, rows: np.ndarray, X: pd.DataFrame | None = None
+    modality: Modality, rows: np.ndarray, X: pd.DataFrame | pd.Series | None = None
 ) -> Iterator[None]:
     """Add the modality and the row position in the cohort to a transformer's error.
 
@@ -205,7 +205,8 @@ def located_errors(
             error.row = int(rows[row])  # type: ignore[union-attr]
             text = re.sub(rf"row position {row}\b", f"row position {rows[row]}", text)
         if X is not None and re.search(r"\binf(init|\b)", text, re.IGNORECASE):
-            text += _infinite_columns(X.iloc[rows][list(modality.columns)])
+            part = pd.DataFrame(X).iloc[rows][list(modality.columns)]
+            text += _infinite_columns(part)
         error.args = (f"In {modality.label}: {text}",)
         raise
 

@@ -121,24 +121,24 @@ def fit_members(
     # The columns before the rows, because a cohort can have many other columns.
     cells = [member.select(data.X) for member in members]
     shared = replace(data, X=data.X.iloc[:, :0])
-    results = run_parallel(
-        _fit_member,
-        (
-            (member, cells[j], shared, j, train, test, target, stopping)
-            for train, test in tasks
-            for j, member in enumerate(members)
-        ),
-        n_jobs,
+    # All fits of a member follow each other, because its columns may fit into a cache.
+    results = iter(
+        run_parallel(
+            _fit_member,
+            (
+                (member, cells[j], shared, j, train, test, target, stopping)
+                for j, member in enumerate(members)
+                for train, test in tasks
+            ),
+            n_jobs,
+        )
     )
-    fitted = [
-        replace(member, transformer=model)
-        for member, (model, _) in zip(members, results[: len(members)], strict=True)
-    ]
+    fitted = []
     P = np.full((len(data.y), len(members), target.n_outputs), np.nan)
-    held_out = iter(results[len(members) :])
-    for _, test in folds:
-        for j in range(len(members)):
-            P[test, j] = next(held_out)[1]
+    for j, member in enumerate(members):
+        fitted.append(replace(member, transformer=next(results)[0]))
+        for _, test in folds:
+            P[test, j] = next(results)[1]
     return fitted, P
 
 
@@ -217,7 +217,7 @@ def _fit_member(
     if not is_every_row(rows, len(data.y)):
         seen = cells.iloc[rows].reset_index(drop=True)
     part = data.rows(rows)
-    with located_errors(member, rows, pd.DataFrame(cells)):
+    with located_errors(member, rows, cells):
         fitted = fit_on_target(
             clone(member.transformer),
             seen,
@@ -246,5 +246,5 @@ def _predict_member(
     decides = target.kind in ("classes", "labels")
     if decides and not hasattr(member.transformer, "predict_proba"):
         target = _Decisions(target)
-    with located_errors(member, rows, pd.DataFrame(cells)):
+    with located_errors(member, rows, cells):
         return scores_of(member.transformer, take_rows(cells, rows), target)
