@@ -409,7 +409,10 @@ class PreparedFiles(SealedFolder):
         shift = np.repeat(start - (np.cumsum(n_pairs) - n_pairs), n_pairs)
         where = np.arange(n_pairs.sum()) + shift
         row = np.repeat(known, n_pairs)
-        codes, values = (self._arrays[name][where] for name in ("place", "value"))
+        codes, values = (
+            np.take(np.asarray(self._arrays[name]), where, axis=0)
+            for name in ("place", "value")
+        )
         if not (cases.subject[new] >= 0).any():
             return PreparedPairs(row, codes, values)
         rest = Cases(cases.subject[new], cases.end[new])
