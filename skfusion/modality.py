@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -634,16 +635,21 @@ def is_identifier(label: Any, X: pd.DataFrame) -> bool:
     >>> is_identifier("study", X % 3)
     False
     """
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+", "_", str(label)).lower()
-    name = name.strip("_")
-    if name in ID_WORDS or ID_ENDING.fullmatch(name) or ID_OWNER.fullmatch(name):
-        return True
-    if name not in UNIT_WORDS or X[label].ndim != 1:
-        return False
+    is_id, may_be_id = _read_label(str(label))
+    if is_id or not may_be_id or X[label].ndim != 1:
+        return is_id
     known = X[label].dropna()
     n_values = len(pd.unique(known.map(repr) if known.dtype == object else known))
     enough = max(FEWEST_UNITS, UNIT_SHARE * len(known))
     return n_values > MOST_UNITS or n_values >= enough
+
+
+@lru_cache(maxsize=10_000)  # every fit reads the same labels
+def _read_label(label: str) -> tuple[bool, bool]:
+    """Return whether a label is that of an id, and whether it can be one."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+", "_", label).lower().strip("_")
+    is_id = ID_ENDING.fullmatch(name) or ID_OWNER.fullmatch(name)
+    return name in ID_WORDS or is_id is not None, name in UNIT_WORDS
 
 
 def names_patient(label: Any) -> bool:

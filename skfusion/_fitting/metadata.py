@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn import config_context
@@ -104,6 +105,10 @@ def is_sampler(step: Any) -> bool:
     return hasattr(step, "fit_resample") and not isinstance(step, Pipeline)
 
 
+# Types of most parameters, which contain no estimator.
+_PLAIN = {type(None), bool, float, int, str}
+
+
 def nested_estimators(estimator: Any) -> Iterator[Part]:
     """Yield an estimator and all unfitted estimators in its parameters.
 
@@ -153,7 +158,7 @@ def _walk_parameters(estimator: Any, where: Part) -> Iterator[Part]:
             found = (estimator, key, candidate)
             yield from _walk(candidate, replace(where, candidate=found))
     for name, parameter in own_params(estimator).items():
-        if name in SEARCH_SPACES:
+        if type(parameter) in _PLAIN or name in SEARCH_SPACES:
             continue
         if name != "final_estimator" or not getattr(estimator, "fits_final", False):
             yield from _walk(parameter, where)
@@ -1019,14 +1024,22 @@ def _splits(estimator: Any) -> bool:
     return "cv" in params and not isinstance(params["cv"], (str, bool))
 
 
+_requests_groups: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+
 def _groups_itself(estimator: Any) -> bool:
     """Return whether the class of an estimator always requests groups in `fit`."""
-    return not isinstance(estimator, PatientSplits) and any(
-        value.get("groups") is True
-        for kind in type(estimator).__mro__
-        for name, value in vars(kind).items()
-        if name.endswith("__metadata_request__fit")
-    )
+    if isinstance(estimator, PatientSplits):
+        return False
+    kind = type(estimator)
+    if kind not in _requests_groups:  # a look at each attribute of the class
+        _requests_groups[kind] = any(
+            value.get("groups") is True
+            for base in kind.__mro__
+            for name, value in vars(base).items()
+            if name.endswith("__metadata_request__fit")
+        )
+    return _requests_groups[kind]
 
 
 def _accepts_splitter(estimator: Any) -> bool:

@@ -202,15 +202,18 @@ class Classes(Target):
         """Return class numbers and store the class labels in ``classes``."""
         values = _valid_column(y, self.owner)
         check_classification_targets(values)
-        encoder = LabelEncoder().fit(values)
-        self.classes = encoder.classes_
+        if values.dtype.kind in "biuf":
+            self.classes, numbers = np.unique(values, return_inverse=True)
+        else:
+            encoder = LabelEncoder().fit(values)
+            self.classes, numbers = encoder.classes_, encoder.transform(values)
         self.n_outputs = len(self.classes)
         if self.n_outputs < 2:
             raise ValueError(
                 f"{self.owner}: y contains one class only, so there is nothing to "
                 "classify. A classifier needs at least two classes."
             )
-        return encoder.transform(values)
+        return numbers
 
     def check_learner(self, estimator: Any, where: str) -> None:
         """Raise an error for a learner of another kind, or fitted on other classes."""

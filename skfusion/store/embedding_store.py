@@ -388,8 +388,10 @@ class EmbeddingStore:
         known: list[str | None] = []
         with self._database.remembered() as remembered:
             for path in paths:
-                digest, full = None, os.path.abspath(path)
-                if remembered.has_digest(full):
+                is_full = isinstance(path, str) and remembered.has_digest(path)
+                full = str(path) if is_full else os.path.abspath(path)
+                digest = None
+                if is_full or remembered.has_digest(full):
                     digest = remembered.digest(full, tables.stamp(full))
                 known.append(digest)
         return known

@@ -127,7 +127,7 @@ def reads_names(estimator: Any, names: np.ndarray, fusion: Any) -> bool:
     configured = getattr(fusion, "_sklearn_output_config", {}).get("transform")
     if (configured or get_config()["transform_output"]) != "default":
         return True
-    known = set(map(str, names))
+    texts: set[str] = set()
     for nested in estimators_inside(estimator):
         if not hasattr(nested, "get_params"):
             continue
@@ -135,9 +135,10 @@ def reads_names(estimator: Any, names: np.ndarray, fusion: Any) -> bool:
             found = list(_strings(value))
             if name in _OF_FEATURES and _refers_by_name(name, found):
                 return True
-            if any(text is None or text in known for text in found):
+            if None in found:
                 return True
-    return False
+            texts.update(text for text in found if text is not None)
+    return not texts.isdisjoint(names.tolist())
 
 
 def _refers_by_name(parameter: str, found: list[str | None]) -> bool:

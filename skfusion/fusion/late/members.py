@@ -216,15 +216,15 @@ def _fit_member(
     seen = cells
     if not is_every_row(rows, len(data.y)):
         seen = cells.iloc[rows].reset_index(drop=True)
-    part = data.rows(rows)
+    weight, groups = data.sample_weight, data.groups
     with located_errors(member, rows, cells):
         fitted = fit_on_target(
             clone(member.transformer),
             seen,
-            part.y,
+            data.y[rows],
             target,
-            sample_weight=part.sample_weight,
-            groups=part.groups,
+            sample_weight=None if weight is None else weight[rows],
+            groups=None if groups is None else groups[rows],
             stopping=stopping,
         )
     predicted = np.full((len(test), target.n_outputs), np.nan)
