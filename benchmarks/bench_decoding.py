@@ -1,4 +1,4 @@
-"""Claim: decoding and resizing a JPEG is at least twice as fast as with Pillow.
+"""Claim: decoding and resizing a JPEG is 2.2 times as fast as with Pillow.
 
 Photographs of 1024 x 1024 pixels become tensors of 224 x 224 on [0, 1], by the reader
 and the preprocessing of `ImageEmbedder`, and by Pillow (open, convert, resize with its
@@ -32,7 +32,7 @@ from skfusion.image.networks.preprocessing import (
     Preprocessing,
 )
 
-GOAL = 2.0
+GOAL = 2.2
 SIZE = 224
 
 

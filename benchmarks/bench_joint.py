@@ -45,7 +45,7 @@ from skfusion.fusion import TrainingSettings
 from skfusion.image.networks.backbones import build_backbone
 from skfusion.image.networks.freezing.cut import split_backbone
 
-GOAL = 1.9
+GOAL = 2.1
 BACKBONE = {"backbone": "resnet18", "weights": None}
 TRAINABLE = ["layer4"]
 Frozen = tuple[dict[str, Any], Any]  # the backbone and what of it is trained
