@@ -203,10 +203,21 @@ def _cannot_change(frame: pd.DataFrame) -> bool:
 
 
 def _n_bytes(frame: pd.DataFrame) -> int:
-    """Return roughly how many bytes a table has, without looking at each column."""
-    numbers = sum(isinstance(kind, np.dtype) for kind in frame.dtypes)
-    texts = frame.shape[1] - numbers
-    return len(frame) * (8 * numbers + BYTES_OF_TEXT * texts)
+    """Return roughly how many bytes a table keeps, without looking at each column.
+
+    Columns may be views of the larger table that they were selected from.
+    """
+    n_numbers = sum(isinstance(kind, np.dtype) for kind in frame.dtypes)
+    texts = len(frame) * BYTES_OF_TEXT * (frame.shape[1] - n_numbers)
+    first = frame.dtypes.drop_duplicates()
+    roots = {}
+    for label, kind in first.items():
+        if isinstance(kind, np.dtype):
+            array = frame[label].to_numpy()
+            while isinstance(array.base, np.ndarray):
+                array = array.base
+            roots[id(array)] = array.nbytes
+    return texts + max(8 * len(frame) * n_numbers, sum(roots.values()))
 
 
 # What has postponed its keys, the oldest first, and the bytes of its table, by its id.

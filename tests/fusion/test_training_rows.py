@@ -274,6 +274,19 @@ def test_tables_are_kept_up_to_a_limit(monkeypatch):
 
 
 @postponing
+def test_a_larger_table_is_not_kept_for_a_few_of_its_columns(monkeypatch):
+    X, y = cohort()
+    large = pd.concat([X[list("abcd")]] * 100, axis=1)
+    large = large.set_axis([*"abcd", *(f"z{i}" for i in range(396))], axis=1).copy()
+    monkeypatch.setattr(training_rows, "MOST_POSTPONED_BYTES", 120 * 8 * 100)
+    assert is_postponed(clone(FUSIONS["early"]).fit(X, y))
+    for table in (large, large.iloc[:100], large[list("abcd")].copy()):
+        model = clone(FUSIONS["early"]).fit(table, y[: len(table)])
+        assert is_postponed(model) is (table.shape[1] == 4)
+        assert model.training_rows(table).sum() == len(table)
+
+
+@postponing
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
 )
