@@ -56,7 +56,7 @@ def modalities(cohort, store, **options):
 
 def auroc(model, cohort, seed=0):
     """Mean AUROC over five folds of whole patients."""
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     model = clone(model).set_params(groups=cohort.group_column, random_state=seed)
     scores = cross_val_score(
         model,
@@ -111,7 +111,7 @@ def test_engines_differ_by_less_than_seeds(name, store, request):
         found = {
             engine: [
                 auroc(kind(modalities(cohort, store, engine=engine)), cohort, seed)
-                for seed in range(5)
+                for seed in range(3)  # of the folds and of the model
             ]
             for engine in ("torch", "openvino")
         }
