@@ -122,3 +122,15 @@ def test_classes_are_not_kept_alive():
     del kind
     gc.collect()
     assert found() is None
+
+
+def test_a_subclass_that_changes_the_parameters_of_a_fusion_is_asked():
+    class Narrowed(EarlyFusionClassifier):
+        def get_params(self, deep=True):
+            params = super().get_params(deep=deep)
+            return {**params, "random_state": 7}
+
+    model = Narrowed([("ehr", TabularEncoder(), ["age"])])
+    for _ in range(2):  # the first call of the parent remembers its parameters
+        assert own_params(model)["random_state"] == 7
+        assert model.get_params(deep=False)["random_state"] == 7

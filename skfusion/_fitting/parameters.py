@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 __all__ = ["all_params", "declared_params", "own_params"]
 
 _names: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+_plain: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
 
 def own_params(estimator: Any) -> dict[str, Any]:
@@ -37,10 +38,12 @@ def own_params(estimator: Any) -> dict[str, Any]:
     {'copy': True, 'with_mean': True, 'with_std': True}
     """
     kind = type(estimator)
-    if kind not in _names and not _is_plain(kind):
-        params: dict[str, Any] = estimator.get_params(deep=False)
-        return params
-    return declared_params(estimator)
+    if kind not in _plain:
+        _plain[kind] = _is_plain(kind)
+    if _plain[kind]:
+        return declared_params(estimator)
+    params: dict[str, Any] = estimator.get_params(deep=False)
+    return params
 
 
 def declared_params(estimator: BaseEstimator) -> dict[str, Any]:

@@ -181,9 +181,9 @@ def _write_items(
     if not values.size:
         return
     # As one item of many bytes, which numpy copies several times faster.
-    item = np.dtype((np.void, values.dtype.itemsize * values.shape[1]))
+    item = np.dtype((np.void, matrix.dtype.itemsize * values.shape[1]))
     items = matrix.view(item)
-    written = np.ascontiguousarray(values).view(item)[:, 0]
+    written = np.ascontiguousarray(values, dtype=matrix.dtype).view(item)[:, 0]
     if items.flags.c_contiguous:
         items.reshape(-1)[row.astype(np.intp) * items.shape[1] + place] = written
     else:
