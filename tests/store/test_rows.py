@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from skfusion.store import rows as rows_module
+from skfusion.store import remembered, rows as rows_module
 from skfusion.store.embedding_store import EmbeddingStore, missing_from
 from skfusion.store.rows import Rows, portions
 
@@ -126,3 +127,22 @@ def test_what_others_compute_is_received(tmp_path, few):
     thread.join()
     assert sorted(received) == keys
     assert received[0] == "4"
+
+
+def test_the_memory_is_that_of_the_matrix(tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "ARRAY_BYTES", 0)
+    store, n_keys, width = EmbeddingStore(tmp_path), 16_000, 256
+    keys = [str(number) for number in range(n_keys)]
+    for start in range(0, n_keys, 1000):
+        part = keys[start : start + 1000]
+        store.put_many(dict.fromkeys(part, np.ones(width, np.float32)))
+    rows = Rows(n_keys, {key: [int(key)] for key in keys})
+    tracemalloc.start()
+    try:
+        assert rows.read(store)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    matrix = rows.filled(tuple)
+    assert matrix.nbytes == 4 * n_keys * width
+    assert peak < 1.5 * matrix.nbytes
