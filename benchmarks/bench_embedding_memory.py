@@ -1,4 +1,4 @@
-"""Claim: embedding takes at most 150 MB beside its result, whatever the images.
+"""Claim: embedding 20,000 images takes at most 150 MB beside its result.
 
 20,000 PNG files of 32 x 32 pixels are embedded by resnet18 at 32 pixels, without a
 store, with an empty one, and from the store. What is measured is the peak of resident

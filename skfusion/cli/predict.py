@@ -176,7 +176,7 @@ def _remarks(model: Any, rows: pd.DataFrame) -> dict[str, list[str]]:
     return {"absent": _names_where(absent), "unseen": _names_where(unseen)}
 
 
-def _unseen(fusions: list[tuple[Any, pd.DataFrame]]) -> pd.DataFrame:
+def _unseen(fusions: list[tuple[Any, Any]]) -> pd.DataFrame:
     """Return which cells have a category that no fusion has seen in its training.
 
     A calibrated model has a fusion for each fold, of which each saw other rows.
@@ -185,22 +185,23 @@ def _unseen(fusions: list[tuple[Any, pd.DataFrame]]) -> pd.DataFrame:
     for fusion, seen in fusions:
         for column, own in _unseen_by(fusion, seen).items():
             marks[column] = marks[column] & own if column in marks else own
-    return pd.DataFrame(marks, index=fusions[0][1].index, dtype=bool)
+    return pd.DataFrame(marks, index=range(len(fusions[0][1])), dtype=bool)
 
 
-def _unseen_by(fusion: Any, seen: pd.DataFrame) -> dict[Any, np.ndarray]:
+def _unseen_by(fusion: Any, seen: Any) -> dict[Any, np.ndarray]:
     """Return which cells of a column have a category that an encoder has not seen.
 
     Encoders behind other steps, and those of a fusion within the fusion, are left out.
     """
     marks: dict[Any, np.ndarray] = {}
+    table = fusion.read_cohort(seen)  # steps before the fusion may return an array
     there = fusion.presence(seen)
     for name, encoder, columns in fusion.modalities_:
         while isinstance(encoder, Pipeline):
             encoder = encoder.steps[0][1]
         here = there[name].to_numpy(dtype=bool)
         if isinstance(encoder, TabularEncoder) and here.any():
-            found = encoder.find_unseen(seen.loc[here, columns])
+            found = encoder.find_unseen(table.loc[here, columns])
             for column in found:  # which several modalities may have
                 marked = marks.setdefault(column, np.zeros(len(seen), dtype=bool))
                 marked[here] |= found[column].to_numpy()

@@ -202,11 +202,9 @@ class Classes(Target):
         """Return class numbers and store the class labels in ``classes``."""
         values = _valid_column(y, self.owner)
         check_classification_targets(values)
-        if values.dtype.kind in "biuf":
-            self.classes, numbers = np.unique(values, return_inverse=True)
-        else:
-            encoder = LabelEncoder().fit(values)
-            self.classes, numbers = encoder.classes_, encoder.transform(values)
+        encoder = LabelEncoder()
+        numbers: np.ndarray = encoder.fit_transform(values)
+        self.classes = encoder.classes_
         self.n_outputs = len(self.classes)
         if self.n_outputs < 2:
             raise ValueError(

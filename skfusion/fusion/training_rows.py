@@ -33,7 +33,7 @@ CHUNK_CELLS = 131_072  # that stay in the cache of a core
 LARGEST_EXACT = 2.0**24
 # At most this many elements of an array (image, volume, sequence) are read.
 MOST_ELEMENTS = 65_536
-# Tables whose keys are not computed yet have at most this many bytes in a process.
+# About the most bytes of the tables of a process whose keys are not computed yet.
 MOST_POSTPONED_BYTES = 2**28
 BYTES_OF_TEXT = 64  # assumed for a cell
 # A modality tells rows apart if at least this share of its keys is unique.
@@ -65,9 +65,10 @@ class TrainingRows:
         columns = [modality.columns for modality in modalities]
         self._digest: tuple[bytes, np.ndarray] | None = None
         self._postponed: tuple[list[tuple[Any, ...]], pd.DataFrame] | None = None
-        if _cannot_change(frame):
+        size = _n_bytes(frame)
+        if _cannot_change(frame) and size <= MOST_POSTPONED_BYTES:
             self._postponed = columns, frame
-            _limit_postponed(self, _n_bytes(frame))
+            _limit_postponed(self, size)
         else:
             self._digest = _digest_of(columns, frame)
 

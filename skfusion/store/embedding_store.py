@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 
+#: Function that takes arrays by key.
 Receiver = Callable[[Mapping[str, Any]], None]
 
 #: Longest time that arrays are kept in memory before a segment is written, which is
@@ -591,8 +592,8 @@ class Work:
             yield list(self.missing)
 
     def collect(self, arrays: Mapping[str, Any]) -> None:
-        """Take some of the results of a chunk, of which the last call has the rest."""
-        self._receive(arrays)
+        """Take some of the results of a chunk."""
+        self.put(arrays)
 
     def put(self, arrays: Mapping[str, Any]) -> None:
         """Take the results of a chunk."""
@@ -612,8 +613,7 @@ class LeasedWork(Work):
         chunk_size: int,
         receive: Receiver | None,
     ) -> None:
-        super().__init__(keys, receive)
-        self.missing = []
+        super().__init__([], receive)
         for part in portions(keys):
             known = store.get_many(part)
             self.missing += [key for key in part if key not in known]
@@ -651,7 +651,7 @@ class LeasedWork(Work):
                 time.sleep(store.poll_seconds)
 
     def collect(self, arrays: Mapping[str, Any]) -> None:
-        """Take some of the results of the last chunk, stored when the loop goes on."""
+        """Take some of the results of the last chunk, put when the loop goes on."""
         self._collected |= arrays
 
     def put(self, arrays: Mapping[str, Any]) -> None:

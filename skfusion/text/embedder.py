@@ -228,7 +228,7 @@ class TextEmbedder(TransformerMixin, BaseEstimator):
         if not self._read_stored(vectors):
             encoder = self._build()
             self._check_unchanged(encoder)
-            vectors = self._computed(notes, encoder)
+            self._compute(notes, encoder, vectors)
         width = self.n_features_out_ - bool(self.bag_count)
         bags, presence = notes.bags, notes.presence
         pooled = bags.pool(
@@ -303,10 +303,9 @@ class TextEmbedder(TransformerMixin, BaseEstimator):
             return False
         return vectors.read(store)
 
-    def _computed(self, notes: NoteColumn, encoder: TextEncoder) -> Rows:
-        """Return the vectors, each from the store or computed once."""
+    def _compute(self, notes: NoteColumn, encoder: TextEncoder, vectors: Rows) -> None:
+        """Fill the rows with vectors, each from the store or computed once."""
         store = None if encoder.not_stored else resolve_store(self.store)
-        vectors = notes.rows(self._key)
         texts = {self._key(digest): text for digest, text in notes.digests.items()}
         place = "" if notes.name is None else f" of {notes.name!r}"
         chunk_size = _BATCHES_PER_LEASE * self.batch_size
@@ -325,7 +324,6 @@ class TextEmbedder(TransformerMixin, BaseEstimator):
                         self._check_vectors(found, notes, encoder)
                         work.collect(dict(zip(some, found, strict=True)))
                         advance(len(some))
-        return vectors
 
     def _check_vectors(
         self, vectors: np.ndarray, notes: NoteColumn, encoder: TextEncoder

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 pytest.importorskip("skops", reason="the extra persistence is not installed")
 
@@ -118,6 +118,23 @@ def test_a_column_of_two_modalities_is_marked_for_either():
     new = pd.DataFrame({"sex": ["f", "x", None], "crp": [1.0, np.nan, 2.0]}, [5, 5, 6])
     (found,) = predictions(model, new, chunk=10)
     assert found["unseen"].tolist() == ["", "sex", ""]
+
+
+@pytest.mark.filterwarnings("ignore:.*no modality at all")
+def test_steps_before_the_fusion_may_return_an_array():
+    X = pd.DataFrame({"age": np.arange(40.0) % 7, "crp": np.arange(40.0)})
+    model = skfusion.LateFusionClassifier(
+        [
+            ("who", skfusion.TabularEncoder(), [0]),
+            ("lab", skfusion.TabularEncoder(), [1]),
+        ],
+        random_state=0,
+    )
+    model = make_pipeline(StandardScaler(), model).fit(X, np.arange(40) > 19)
+    new = pd.DataFrame({"age": [1.0, 2.0, np.nan], "crp": [np.nan, 3.0, np.nan]})
+    (found,) = predictions(model, new, chunk=10)
+    assert found["absent"].tolist() == ["lab", "", "who; lab"]
+    assert found["unseen"].tolist() == [""] * 3
 
 
 @pytest.mark.filterwarnings("ignore:.*most values were not seen")
@@ -325,7 +342,6 @@ def test_absent_modalities_behind_steps_that_make_the_columns(study, kind):
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer
 
     from skfusion.cli.predict import predictions
 

@@ -265,6 +265,9 @@ def test_tables_are_kept_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(training_rows, "_waiting", {})
     models = [clone(FUSIONS["early"]).fit(X, y) for _ in range(3)]
     assert [is_postponed(model) for model in models] == [False, True, True]
+    large = pd.concat([X] * 3, ignore_index=True)
+    assert not is_postponed(clone(FUSIONS["early"]).fit(large, np.tile(y, 3)))
+    assert is_postponed(models[1])  # which a table that is itself too large leaves
     del models[1]
     gc.collect()
     models.append(clone(FUSIONS["early"]).fit(X, y))

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, compress
 from typing import Any, Self
 
 import numpy as np
@@ -467,7 +468,7 @@ class MultiLabelColumn:
         rows = [split_cell(cell, self.separator) for cell in column]
         every = pd.Series([word for row in rows for word in row], dtype=object)
         self._vocabulary = Vocabulary().fit(every)
-        counts = Counter(word for row in rows for word in self._matched(row))
+        counts = Counter(chain.from_iterable(self._matched(rows)))
         least = self.min_frequency or 1
         if isinstance(least, float):
             least *= len(column)
@@ -490,29 +491,26 @@ class MultiLabelColumn:
         places = {value: place for place, value in enumerate(self.values_)}
         width = len(self.values_)
         hot = np.zeros((len(column), width + 1))
-        for row, cell in enumerate(column):
-            for value in self._matched(split_cell(cell, self.separator)):
+        rows = self._matched(split_cell(cell, self.separator) for cell in column)
+        for row, words in enumerate(rows):
+            for value in words:
                 hot[row, places.get(value, width)] = 1.0
         return hot if self.has_infrequent_ else hot[:, :width]
 
     def find_unseen(self, column: pd.Series) -> np.ndarray:
         """Return which cells have a value that was not found in `fit`."""
-        values = self._vocabulary
-        return np.array(
-            [
-                bool(
-                    values.are_unseen(
-                        self._matched(split_cell(c, self.separator))
-                    ).any()
-                )
-                for c in column
-            ],
-            dtype=bool,
-        )
+        rows = self._matched(split_cell(cell, self.separator) for cell in column)
+        every = list(set(chain.from_iterable(rows)))
+        unseen = set(compress(every, self._vocabulary.are_unseen(every)))
+        return np.array([not unseen.isdisjoint(words) for words in rows], dtype=bool)
 
-    def _matched(self, words: set[str]) -> set[str]:
-        found = self._vocabulary.match(pd.Series(list(words), dtype=object))
-        return {word for word in found if word != MISSING}
+    def _matched(self, rows: Iterable[set[str]]) -> list[set[str]]:
+        """Return the words of each cell as spelled in `fit`, without missing ones."""
+        cells = list(rows)
+        every = list(set(chain.from_iterable(cells)))
+        spelled = self._vocabulary.match(pd.Series(every, dtype=object))
+        found = dict(zip(every, spelled, strict=True))
+        return [{found[word] for word in words} - {MISSING} for words in cells]
 
     def names(self, column: str) -> list[str]:
         """Return the names of the columns: ``column_value``."""

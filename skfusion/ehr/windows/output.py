@@ -177,7 +177,10 @@ class DenseOutput:
 def _write_items(
     matrix: np.ndarray, row: np.ndarray, place: np.ndarray, values: np.ndarray
 ) -> None:
-    """Write each row of `values` at a place, counted in its length, of a row."""
+    """Write row i of `values` into row ``row[i]``, into group ``place[i]`` of columns.
+
+    Each group has as many columns as `values`.
+    """
     if not values.size:
         return
     # As one item of many bytes, which numpy copies several times faster.

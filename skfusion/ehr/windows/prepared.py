@@ -409,6 +409,7 @@ class PreparedFiles(SealedFolder):
         shift = np.repeat(start - (np.cumsum(n_pairs) - n_pairs), n_pairs)
         where = np.arange(n_pairs.sum()) + shift
         row = np.repeat(known, n_pairs)
+        # By `take`, which is several times faster than an index on a memory map.
         codes, values = (
             np.take(np.asarray(self._arrays[name]), where, axis=0)
             for name in ("place", "value")

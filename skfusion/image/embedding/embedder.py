@@ -342,15 +342,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         """Embed a column whose first cell is at a row position of the user's table."""
         lookup = self._look_up(X, first)
         store = resolve_store(self.store)
-        rows = None if lookup is None else lookup.rows()
-        is_stored = rows is not None and store is not None and rows.read(store)
-        if lookup is not None and rows is not None and is_stored:
-            width = self.n_features_out_ - bool(self.bag_count)
-            lookup.images.warn()
-            values, counts = self._pooled(
-                X, rows.filled(lambda: (width,)), lookup.images.presence()
-            )
-            return self._with_count(values, counts)
+        if lookup is not None and store is not None:
+            rows = lookup.rows()
+            if rows.read(store):
+                width = self.n_features_out_ - bool(self.bag_count)
+                lookup.images.warn()
+                values = rows.filled(lambda: (width,))
+                presence = lookup.images.presence()
+                return self._with_count(*self._pooled(X, values, presence))
         backbone = self.build_fitted()
         encoded, presence = self._encode_images(
             X,

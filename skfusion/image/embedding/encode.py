@@ -160,7 +160,6 @@ def encode_cells(
     )
     images, rows_of = lookup.images, lookup.rows_of
     where = resolve_device(device)
-    read = _reader(lookup, reading, preprocessing, store)
     not_finite = _NotFinite(images, rows_of, module)
     chunk_size = _BATCHES_PER_LEASE * batch_size
     matrix = lookup.rows()
@@ -183,15 +182,13 @@ def encode_cells(
                 )
                 pixels = functools.partial(
                     images.read_ahead,
-                    read,
+                    _reader(lookup, reading, preprocessing, store),
                     rows_of=rows_of.__getitem__,
                     n_jobs=n_jobs,
                     n_ahead=2 * network.batch_size,
                 )
-                encode = functools.partial(
-                    _encode_batch, network, reading.slice_pooling
-                )
-                _compute_missing(work, network, pixels, encode, not_finite, advance)
+                pooling = reading.slice_pooling
+                _compute_missing(work, network, pixels, pooling, not_finite, advance)
     images.warn()
     not_finite.warn()
     values = matrix.filled(lambda: _shape_of_one(module, preprocessing))
@@ -222,11 +219,12 @@ def _compute_missing(
     work: Work,
     network: Network | OpenVINONetwork,
     pixels: Callable[[list[str]], Iterator[tuple[str, Tensor]]],
-    encode: Callable[[list[tuple[str, Tensor]]], dict[str, np.ndarray]],
+    pooling: str | int,
     not_finite: _NotFinite,
     advance: Callable[[int], None],
 ) -> None:
     """Compute the arrays of all keys that are missing, and put them into the store."""
+    encode = functools.partial(_encode_batch, network, pooling)
     for keys in work:
         batches = _batches(pixels(keys), network.batch_size)
         for encoded in _computed_ahead(network, encode, batches):
